@@ -746,7 +746,7 @@ def use(source: str, folder: Path) -> list[str]:
         module.__spec__.loader.exec_module(module)
         network = module.Net() if hasattr(module, "Net") else None
     if network is not None and not hasattr(module, "optimizer"):
-        assert require_usable(network, SHAPE, CLASSES, listener=notes) is network
+        assert require_usable(network, SHAPE, CLASSES, listener=notes).network is network
     return notes.notes
 
 

@@ -22,10 +22,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import fx, nn
 
-from tenfold.errors import StoppedAtOnce, UsageError, printable
+from tenfold.errors import StoppedAtOnce, UsageError, listing, printable
 from tenfold.models.calls import NotAListError, read_calls, require
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.outline import without_weights
+from tenfold.models.remembering import changes_in, memory_of
 from tenfold.models.snapshot import HOOKS
 
 _NETWORK: TypeAdapter[tuple[Layer, ...]] = TypeAdapter(Network)
@@ -51,8 +52,8 @@ def layer_list(
     network, its mode and the random state do not change, and no weight is copied.
 
     The list is wrong for code that branches differently later: code that checks whether its input
-    is a tensor (`isinstance`), counts its calls, or draws from a generator that is not an attribute
-    of a module.
+    is a tensor (`isinstance`), looks at the clock, or draws from a generator that it makes itself.
+    Code that counts its calls in an attribute or a global variable is found out.
 
     Args:
         network: accepts float images, n x channels x height x width; on any device.
@@ -75,8 +76,11 @@ def require_layer_list(
     try:
         _require_plain(network)
         outline = without_weights(network)
+        memory = memory_of(outline)
         with _TRACING, _no_shape_checks(), _no_randomness(), redirect_stdout(io.StringIO()):
             trained, evaluated = (_traced(outline, training=mode) for mode in (True, False))
+        changed = changes_in(memory, memory_of(outline))
+        require(not changed, f"its code changes {listing(changed, 3)}")
         require(trained == evaluated, "it does something different in training")
         found = _NETWORK.validate_python(trained)
         require_weights(found, {name: tuple(t.shape) for name, t in network.state_dict().items()})

@@ -14,6 +14,7 @@ from tenfold.errors import counted
 from tenfold.evaluation.calibration import fit_temperature
 from tenfold.evaluation.report import Report, report_of
 from tenfold.listening import Listener
+from tenfold.models.mistakes.checking import require_same_shapes
 from tenfold.recipes import Recipe
 from tenfold.runs.concern import concern_about, number_right
 from tenfold.runs.facts import Figures
@@ -177,7 +178,13 @@ def bundle_of(
     *,
     temperature: float = 1.0,
 ) -> Bundle:
-    """A bundle with these weights, which are those of the whole model."""
+    """A bundle with these weights, which are those of the whole model.
+
+    Raises:
+        UsageError: a network of the user's own has changed its state dict while it was trained.
+    """
+    if prepared.own is not None:
+        require_same_shapes(prepared.model.network, prepared.shapes)
     recipe, train, model = prepared.recipe, prepared.splits.train, prepared.model
     header = BundleHeader(
         model=recipe.model if prepared.own_facts is None else prepared.own_facts.model,

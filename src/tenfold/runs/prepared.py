@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tenfold.data.dataset import ImageDataset, Splits
 from tenfold.deployment.background import Background
@@ -48,6 +48,8 @@ class Prepared:
         data: where the splits come from, and how to find the data again.
         start: what the network starts from; None for random weights.
         own: what made the network, if that is the user's own; None for one of the table.
+        forgets: in words, what checkpoints do not keep of a network of the user's own.
+        shapes: of the tensors in the network's state dict, by name, before training.
         features: of a network of which only the last layer is trained; else None.
         background: of the training images.
         chosen: in words, what was chosen by the data; empty for nothing.
@@ -65,6 +67,8 @@ class Prepared:
     data: DataFacts
     start: StartFacts | None = None
     own: OwnModel | None = None
+    forgets: tuple[str, ...] = ()
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     features: FrozenFeatures | None = None
     background: Background | None = None
     chosen: str = ""

@@ -18,7 +18,7 @@ from tenfold.listening import Listener
 from tenfold.models import Preprocessing, build, model_arguments
 from tenfold.models.image_model import ImageModel
 from tenfold.models.layers import Layer, require_batches
-from tenfold.models.mistakes.checking import require_usable
+from tenfold.models.mistakes.checking import require_usable, shapes_of
 from tenfold.models.own import OwnModel
 from tenfold.models.tracing import layer_list
 from tenfold.randomness import derive_seed
@@ -193,7 +193,7 @@ def _assembled(
     _require_fit(recipe, splits)
     preprocessing = _preprocessing(recipe, train, start)
     torch.manual_seed(derive_seed(recipe.seed, "model"))
-    network = _network(recipe, train, preprocessing, resources.own, listener)
+    network, forgets = _network(recipe, train, preprocessing, resources.own, listener)
     if start is not None and start.weights:
         start = with_own_names(network, start)
         if said := note_on_names(start.facts):
@@ -276,6 +276,8 @@ def _assembled(
         ),
         start=None if start is None else start.facts,
         own=resources.own,
+        forgets=forgets,
+        shapes=shapes_of(network),
         features=features,
         background=background_of(train.image_array),
     )
@@ -300,14 +302,14 @@ def _network(
     preprocessing: Preprocessing,
     own: OwnModel | None,
     listener: Listener,
-) -> nn.Module:
-    """A new network for these images.
+) -> tuple[nn.Module, tuple[str, ...]]:
+    """A new network for these images, and what checkpoints do not keep of it, in words.
 
     Raises:
         UsageError: it does not fit them.
     """
     if own is None:
-        return build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args)
+        return build(recipe.model, train.image_shape, len(train.classes), **recipe.model_args), ()
     network = own.build(recipe.model_args)
     if any(isinstance(module, Preprocessing) for module in network.modules()):
         raise UsageError(
@@ -315,8 +317,10 @@ def _network(
             remedy="leave it out",
         )
     images = preprocessing(train.images[:2])
-    require_usable(network, train.image_shape, len(train.classes), images=images, listener=listener)
-    return network
+    usable = require_usable(
+        network, train.image_shape, len(train.classes), images=images, listener=listener
+    )
+    return usable.network, usable.forgets
 
 
 def _own_layers(

@@ -116,6 +116,7 @@ def resume_run(
             return replace(open_run(path), code=resources.own)
         resources = resources.with_defaults_from(facts, data)
         resources = with_own_network(folder, facts, resources)
+        has_weights = bool(checkpoint_files(folder.checkpoints))
         with resources.repeatable() as device:
             start = _start_again(folder, facts, recipe)
             try:
@@ -132,6 +133,8 @@ def resume_run(
             except BadFilesError as error:
                 raise of_own_images(error) from error
             changes = differences_in_code(folder, facts, prepared)
+            if has_weights:
+                changes += [f"not bit-exact: {each}" for each in prepared.forgets]
             beginning = _restore(folder, prepared, facts, accept, epochs_changed=epochs is not None)
             if changes:
                 notes = [*beginning.notes, *changes]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from io import StringIO
 
 import torch
@@ -13,11 +14,26 @@ from tenfold.errors import UsageError, listing, printable
 from tenfold.listening import Listener
 from tenfold.models.mistakes import declarations, outputs, values
 from tenfold.models.mistakes.explaining import explained, named
-from tenfold.models.mistakes.naming import called, lines_of_forward
-from tenfold.models.mistakes.trial import Call, device_of, numpys_random_state, recorded, undone
+from tenfold.models.mistakes.naming import called, in_forward, lines_of_forward
+from tenfold.models.mistakes.trial import Call, device_of, leaves_of, recorded, undone
+from tenfold.models.remembering import changes_in, drawn_from, memory_of, random_states
 
 _IMAGES = 2
 """With one, a batch that is mixed up would not show, and batch normalization would fail."""
+
+
+@dataclass(frozen=True)
+class Usable:
+    """A network that can be trained.
+
+    Attributes:
+        network: the module.
+        forgets: in words, what a checkpoint does not keep of it, so that a resumed run may end
+            differently; empty for nothing.
+    """
+
+    network: nn.Module
+    forgets: tuple[str, ...]
 
 
 def require_usable(
@@ -27,11 +43,11 @@ def require_usable(
     *,
     images: Tensor | None = None,
     listener: Listener,
-) -> nn.Module:
+) -> Usable:
     """The network, if it can be trained; tried with two images.
 
-    It runs forward and backward in training mode, and forward in evaluation mode. Its weights,
-    buffers, gradients and modes, and all random states, are afterwards as they were.
+    It runs twice forward and backward in training mode, and twice forward in evaluation mode. Its
+    weights, buffers, gradients and modes, and all random states, are afterwards as they were.
 
     Args:
         network: anything; a module from n x channels x height x width, float32, to logits.
@@ -62,22 +78,16 @@ def require_usable(
     images = images.to(device_of(module))
     printed = StringIO()
     constants = values.plain_tensors(module)
-    of_numpy = numpys_random_state()
     with undone(module), redirect_stdout(printed), named(type(module).__name__):
         notes = _try_training(module, images, n_classes)
-        _try_evaluation(module, images, n_classes)
+        forgets = _forgotten_in_training(module, images)
+        notes += _try_evaluation(module, images, n_classes)
         # What forward replaces is only kept to be looked at.
-        if numpys_random_state() != of_numpy:
-            notes.append(
-                f"{type(module).__name__} draws random numbers from NumPy, so the same run does "
-                "not end the same, and a resumed one not like one that never stopped; draw them "
-                "with torch.rand and the like"
-            )
         kept = values.about_plain_tensors(module, lambda tensor: id(tensor) in constants)
         notes += [str(each) for each in kept]
-    for note in [*notes, *_about_printing(module, printed.getvalue())]:
+    for note in [*notes, *forgets, *_about_printing(module, printed.getvalue())]:
         listener.note(note)
-    return module
+    return Usable(module, tuple(forgets))
 
 
 def _try_training(network: nn.Module, images: Tensor, n_classes: int) -> list[str]:
@@ -86,25 +96,115 @@ def _try_training(network: nn.Module, images: Tensor, n_classes: int) -> list[st
         network.train()
     notes = _about_frozen(network)
     training = [module for module in network.modules() if module.training]
+    weights = {name: each for name, each in network.named_parameters() if each.requires_grad}
+    known, shapes = {*map(id, network.parameters())}, shapes_of(network)
     with torch.enable_grad():
         with recorded(network) as calls, explained(network, images):
             logits = network(images)
         _require_logits(network, logits, n_classes, calls)
         _require_still_training(network, training)
         labels = torch.zeros(len(images), dtype=torch.int64, device=logits.device)
-        weights = [each for each in network.parameters() if each.requires_grad]
         with explained(network, images, labels):
             loss = nn.functional.cross_entropy(logits, labels)
-            torch.autograd.grad(loss, weights, allow_unused=True)
+            _require_no_new_weights(network, loss, known)
+            gradients = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
+    require_same_shapes(network, shapes)
+    idle = [name for name, each in zip(weights, gradients, strict=True) if each is None]
+    if idle:
+        notes.append(
+            f"{type(network).__name__}: the output does not depend on {listing(idle, 4)}, so "
+            "training does not change it"
+        )
     return notes
 
 
-def _try_evaluation(network: nn.Module, images: Tensor, n_classes: int) -> None:
+def _require_no_new_weights(network: nn.Module, loss: Tensor, known: Collection[int]) -> None:
+    """Refuse layers that are made in `forward`, and new for every batch.
+
+    Raises:
+        UsageError: the loss depends on a parameter that the network did not have before.
+    """
+    if any(id(each) not in known for each in leaves_of(loss) if isinstance(each, nn.Parameter)):
+        makes = " and ".join(lines_of_forward(network, r"\bnn\.[A-Z]\w*\("))
+        raise UsageError(
+            f"{type(network).__name__}.forward makes layers{f' ({makes})' if makes else ''}, whose "
+            "weights are new for every batch and not trained, wanted layers made once",
+            remedy="make them in __init__, as attributes of self, and only call them in forward",
+        )
+
+
+def shapes_of(network: nn.Module) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a network's state dict, by name."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items()}
+
+
+def require_same_shapes(network: nn.Module, before: Mapping[str, tuple[int, ...]]) -> None:
+    """Refuse a network whose state dict has other names or shapes than before.
+
+    Raises:
+        UsageError: which one.
+    """
+    now = shapes_of(network)
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            was, became = (each.get(name, "not there") for each in (before, now))
+            raise UsageError(
+                f"{type(network).__name__}: {name} in its state dict was {was} and became "
+                f"{became} while it was used, wanted a state dict that keeps its names and shapes",
+                remedy="make it in __init__ in its final shape, or leave it out of the state dict: "
+                "self.register_buffer(..., persistent=False)",
+            )
+
+
+def _forgotten_in_training(network: nn.Module, images: Tensor) -> list[str]:
+    """In words, what changes with every batch that no checkpoint keeps."""
+    kind = type(network).__name__
+    saved = {*network.state_dict()}
+    buffers = {name: each.clone() for name, each in network.named_buffers() if name not in saved}
+    memory, states = memory_of(network), random_states(network)
+    with torch.no_grad(), explained(network, images):
+        network(images)
+    changed = changes_in(memory, memory_of(network))
+    changed += [
+        name
+        for name, each in network.named_buffers()
+        if name in buffers and not torch.equal(each, buffers[name])
+    ]
+    drawn = drawn_from(states, random_states(network))
+    found = []
+    if drawn:
+        found.append(
+            f"{kind} draws random numbers from {listing(drawn)}, so the same run does not end the "
+            "same, and a resumed one not like one that never stopped; draw them with torch.rand "
+            "and the like"
+        )
+    if changed := [name for name in changed if name not in drawn]:
+        found.append(
+            f"{kind}.forward changes {listing(changed, 4)}, which no checkpoint keeps, so a "
+            "resumed run may not end like one that never stopped; keep numbers in a buffer: "
+            "self.register_buffer(...)"
+        )
+    return found
+
+
+def _try_evaluation(network: nn.Module, images: Tensor, n_classes: int) -> list[str]:
+    """Run forward in evaluation mode; returns notes."""
     network.eval()
     with torch.inference_mode(), recorded(network) as calls:
         with explained(network, images):
             logits = network(images)
         _require_logits(network, logits, n_classes, calls)
+    with torch.inference_mode(), explained(network, images):
+        again = network(images)
+    if torch.allclose(logits, again, rtol=1e-3, atol=1e-3, equal_nan=True):
+        return []
+    drops = in_forward(network, r"dropout\w*\(|\brand")
+    note = (
+        f"{type(network).__name__} gives the same images other outputs each time in evaluation "
+        f"mode{drops}, so no figure of it can be repeated; functions such as F.dropout need "
+        "training=self.training"
+    )
+    return [note]
 
 
 def _require_logits(

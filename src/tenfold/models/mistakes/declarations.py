@@ -32,18 +32,38 @@ def require_module(network: object) -> nn.Module:
             f"the network is an object of type {kind}, wanted an nn.Module",
             remedy=f"write class {kind}(nn.Module): and call super().__init__() first in __init__",
         )
-    for module in _modules(network):
+    for module in _modules(network, (), set()):
         if not _has_begun(module):
             raise UsageError(_without_init(module), remedy=_WITH_INIT)
     return network
 
 
-def _modules(network: nn.Module) -> Iterator[nn.Module]:
-    """Like `network.modules()`, which fails at a module that never called `__init__`."""
+def _modules(
+    network: nn.Module, outside: tuple[tuple[nn.Module, str], ...], seen: set[nn.Module]
+) -> Iterator[nn.Module]:
+    """Like `network.modules()`, which fails at a module that never called `__init__`.
+
+    Args:
+        network: any module.
+        outside: what it is in, outermost first, and under which names.
+        seen: those that were given already.
+
+    Raises:
+        UsageError: it is in itself.
+    """
     yield network
-    for module in vars(network).get("_modules", {}).values():
-        if module is not None:
-            yield from _modules(module)
+    seen.add(network)
+    for name, module in vars(network).get("_modules", {}).items():
+        inside = (*outside, (network, name))
+        if any(module is each for each, _ in inside):
+            path = ".".join(part for _, part in inside)
+            raise UsageError(
+                f"{type(module).__name__} contains itself, as {path}, wanted layers inside layers "
+                "without a circle",
+                remedy=f"keep it where PyTorch does not look for layers: self.{name} = (module,)",
+            )
+        if module is not None and module not in seen:
+            yield from _modules(module, inside, seen)
 
 
 def _has_begun(module: nn.Module) -> bool:

@@ -151,10 +151,18 @@ def _shape(value: object) -> Shape | None:
     return tuple(value.shape) if isinstance(value, Tensor) else None
 
 
-def numpys_random_state() -> tuple[object, ...]:
-    """The state of NumPy's random numbers."""
-    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - users' code draws from it
-    return name, np.asarray(keys).tobytes(), *rest
+def leaves_of(loss: Tensor) -> Iterator[Tensor]:
+    """The tensors that a loss is computed from and has gradients for."""
+    seen, left = set(), [loss.grad_fn]
+    while left:
+        node = left.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        leaf = getattr(node, "variable", None)  # of an AccumulateGrad
+        if leaf is not None:
+            yield leaf
+        left += [each for each, _ in node.next_functions]
 
 
 @contextmanager

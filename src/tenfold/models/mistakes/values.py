@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from tenfold.errors import UsageError
+from tenfold.errors import UsageError, listing
 from tenfold.models.mistakes.failure import Failure
 from tenfold.models.mistakes.naming import in_forward, lines_of_forward
 from tenfold.models.torch_files import is_usual
@@ -88,8 +88,14 @@ def require_storable_state(network: nn.Module) -> None:
     Raises:
         UsageError: something in it is no plain tensor, or is not finite.
     """
-    kind = type(network).__name__
-    for name, value in network.state_dict().items():
+    kind, state = type(network).__name__, network.state_dict()
+    missing = [name for name, _ in network.named_parameters() if name not in state]
+    if missing:
+        raise UsageError(
+            f"{kind}.state_dict leaves out {listing(missing, 4)}, wanted all parameters",
+            remedy="let it return super().state_dict(*args, **kwargs), with additions if need be",
+        )
+    for name, value in state.items():
         if not (isinstance(value, Tensor) and _is_storable(value)):
             raise UsageError(
                 f"{kind}: {name} in its state dict is not a plain tensor, wanted one that can be "
