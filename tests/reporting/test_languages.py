@@ -25,7 +25,13 @@ from tenfold.cli.app import app
 from tenfold.recipes import load_recipe, recipe_names
 from tenfold.reporting.columns import columns_of, in_table, paragraph
 from tenfold.reporting.language import language, note_on_language
-from tenfold.reporting.translation import TO_THE_RIGHT, WHOLE, Translator, translator
+from tenfold.reporting.translation import (
+    TO_THE_RIGHT,
+    WHOLE,
+    Translator,
+    templates_of,
+    translator,
+)
 from thoroughness import some
 
 TABLE: dict[str, dict[str, str]] = tomllib.loads(
@@ -188,16 +194,16 @@ def test_no_entry_is_of_a_text_that_is_gone() -> None:
 def test_english_and_chinese_have_the_same_places(section: str) -> None:
     for english, chinese in TABLE[section].items():
         places = re.findall(r"\{(\d*)\}", english)
-        filled = set(re.findall(r"\{(\d*)(?:[:;,+]\w+)?\}", chinese))
+        filled = set(re.findall(r"\{(\d*)(?:[:!;,+]\w+)?\}", chinese))
         assert set(places) == filled, english
         assert places == [str(n) for n in range(len(places))] or places == [""], english
-        for named in re.findall(r"\{\d+[:;,+](\w+)\}", chinese):
+        for named in re.findall(r"\{\d+[:!;,+](\w+)\}", chinese):
             assert named in {*TABLE, "texts", "anything"}, english
 
 
 def test_every_section_is_used() -> None:
     named = {
-        name for *_, chinese in entries() for name in re.findall(r"\{\d+[:;,+](\w+)\}", chinese)
+        name for *_, chinese in entries() for name in re.findall(r"\{\d+[:!;,+](\w+)\}", chinese)
     }
     assert set(TABLE) - {*WHOLE, *WITHOUT_PLACES} <= named
 
@@ -206,7 +212,7 @@ def test_every_section_is_used() -> None:
 def test_chinese_is_written_as_chinese(section: str) -> None:
     """No English sentence; full-width marks beside Chinese, and no space before them."""
     for english, chinese in TABLE[section].items():
-        bare = re.sub(r"\{\d*\}", "X", re.sub(r"\{\d+[:;,+]\w+\}", "字", chinese))
+        bare = re.sub(r"\{\d*\}", "X", re.sub(r"\{\d+[:!;,+]\w+\}", "字", chinese))
         bare = re.sub(r"`[^`]*`|'[^']*'|(tenfold|train|pip) [-a-z./]+( [a-z]+)*", "X", bare)
         assert CHINESE.search(bare) or not has_words(english), english
         assert not PROSE.search(bare), chinese
@@ -230,6 +236,140 @@ def test_what_is_not_in_the_table_stays_english() -> None:
         text = re.sub(r"\{\d+\}", "X", re.sub(r"\{([^{}|]+)\|[^{}]*\}", r"\1", template))
         said = say(text)
         assert said == text or not PROSE.search(re.sub(r"`.*?`|'.*?'", "", said)), (text, said)
+
+
+ADJACENT = {
+    "left out {0} that cannot be read: {1}{2}": [
+        ("3 images", "not an image: a.png; cannot be read: No such file or directory: b.png", ""),
+        "跳过了 3 张图片，它们无法读取：不是图片：a.png；无法读取：没有这个文件或文件夹：b.png",
+        ("12 images", "not an image: a.png", "; all are listed in bad.txt"),
+        "跳过了 12 张图片，它们无法读取：不是图片：a.png；全部列在 bad.txt 里",
+    ],
+    "{0}: the run has not finished (status: {1}), its model is from {2}{3}": [
+        ("runs/a", "interrupted", "epoch 3", "; finish it with: tenfold resume runs/a"),
+        "runs/a：训练还没有完成（状态：已中断），模型取自第 3 轮；接着训练：tenfold resume runs/a",
+        ("runs/a", "running", "an earlier epoch", ""),
+        "runs/a：训练还没有完成（状态：训练中），模型取自较早的一轮",
+    ],
+    "{0}  {1}{2}: such as {3}": [
+        (
+            "12",
+            "two-labels",
+            " (32 images)",
+            "train/3, train/8: the same image is labeled 'a', 'b'",
+        ),
+        "12  two-labels（32 张图片）：例如 train/3, train/8：同一张图片的标签有 'a', 'b'",
+        (" 2", "empty-class", "", "'cat' has no images"),
+        " 2  empty-class：例如 'cat' 没有图片",
+    ],
+    "--labels {0}: {1}{2}": [
+        ("x.csv", "no such file", "; beside the images there are 'a.csv', 'b.csv'"),
+        "--labels x.csv：没有这个文件；图片旁边有 'a.csv', 'b.csv'",
+        ("x.csv", "this is a folder, wanted a file", ""),
+        "--labels x.csv：这是文件夹，应为文件",
+    ],
+    "{0} in epoch {1}{2}": [
+        ("the loss became nan", "3", ", batch 35, at a learning rate of 45.0222"),
+        "第 3 轮第 35 批（学习率 45.0222）：损失变成了 nan",
+        ("fc.weight became infinite or undefined", "1", ", up to batch 5, at a learning rate of 9"),
+        "第 1 轮（到第 5 批为止，学习率 9）：权重 fc.weight 变成了无穷大或未定义",
+        ("the validation loss became inf", "3", ""),
+        "第 3 轮：验证损失变成了 inf",
+    ],
+    "{0}: it defines {1}{2}": [
+        ("net.py", "2 networks", ": Net, Other"),
+        "net.py：里面定义了 2 个网络：Net, Other",
+        ("net.py", "0 networks", ""),
+        "net.py：里面定义了 0 个网络",
+    ],
+    "{0}, but gets {1}{2}": [
+        ("fc takes 9 features per image", "144", ": conv gives 4 x 6 x 6, which is 144 numbers"),
+        "fc 每张图片要 9 个特征，却得到 144 个：conv 的输出是 4 x 6 x 6，即 144 个数",
+        ("fc takes 9 features per image", "64", ": the images are 1 x 8 x 8, which is 64 numbers"),
+        "fc 每张图片要 9 个特征，却得到 64 个：图片是 1 x 8 x 8，即 64 个数",
+        ("fc takes 9 features per image", "7", ": layer 3 (Linear) gives 7"),
+        "fc 每张图片要 9 个特征，却得到 7 个：layer 3 (Linear) 的输出是 7 个数",
+        ("fc takes 9 features per image", "144", ""),
+        "fc 每张图片要 9 个特征，却得到 144 个",
+    ],
+    "{0} takes {1}, but gets {2}{3}": [
+        ("conv1", "1 channel", "3", "; the images have 3"),
+        "conv1 要 1 个通道，却得到 3 个；图片有 3 个",
+        ("conv2", "6 channels", "16", ""),
+        "conv2 要 6 个通道，却得到 16 个",
+    ],
+    "{0}.forward returns a {1} of {2}{3}, wanted one tensor, the logits": [
+        ("Net", "tuple", "2", " (return self.fc(x), x)"),
+        "Net.forward 返回 tuple，共 2 项（return self.fc(x), x）；应为一个张量，即 logits",
+        ("Net", "dict", "3", ""),
+        "Net.forward 返回 dict，共 3 项；应为一个张量，即 logits",
+    ],
+    "{0}.forward returns an object of type {1}{2}, wanted a tensor, the logits": [
+        ("Net", "ndarray", " (return x.numpy())"),
+        "Net.forward 返回的类型是 ndarray（return x.numpy()），应为张量，即 logits",
+        ("Net", "str", ""),
+        "Net.forward 返回的类型是 str，应为张量，即 logits",
+    ],
+    "{0} gives {1}{2}, wanted logits, floats that training can improve": [
+        ("Net", "torch.int64", " (return x.argmax(1))"),
+        "Net 给出 torch.int64（return x.argmax(1)），应为 logits，即训练能够改进的浮点数",
+        ("Net", "torch.bool", ""),
+        "Net 给出 torch.bool，应为 logits，即训练能够改进的浮点数",
+    ],
+    "put {0} into {1}{2}; or set {3} to a folder that contains {4}": [
+        ("a.gz", "/d/MNIST", ", gzipped or not", "TENFOLD_DATA", "MNIST"),
+        "把 a.gz 放进 /d/MNIST（gzip 压缩过的也可以）；或者把 TENFOLD_DATA 设为包含 MNIST 的文件夹",
+        ("a", "/d/cifar", ", or c.tar.gz into /d", "TENFOLD_DATA", "cifar"),
+        "把 a 放进 /d/cifar，或者把 c.tar.gz 放进 /d；或者把 TENFOLD_DATA 设为包含 cifar 的文件夹",
+    ],
+    "write self.{0} = {1}{2}": [
+        ("fc", "nn.Linear(3, 4)", " in Block"),
+        "请写 self.fc = nn.Linear(3, 4)（在 Block 里）",
+        ("fc", "nn.Linear(3, 4)", ""),
+        "请写 self.fc = nn.Linear(3, 4)",
+    ],
+}
+"""By templates with places side by side: what stands in the places, and the Chinese, in turn."""
+
+
+def test_places_side_by_side_are_told_apart() -> None:
+    say = translator("zh").text
+    assert set(ADJACENT) == {
+        english
+        for section, english, _ in entries()
+        if section not in WITHOUT_PLACES
+        if any("" in literals[1:-1] for literals in templates_of(english))
+    }
+    for template, cases in ADJACENT.items():
+        given = [case for case in cases if isinstance(case, tuple)]
+        wanted = [case for case in cases if isinstance(case, str)]
+        assert [say(template.format(*values)) for values in given] == wanted
+
+
+def test_a_place_after_another_names_a_section_of_what_it_may_begin_with() -> None:
+    for section, english, chinese in entries():
+        for literals in templates_of(english) if section not in WITHOUT_PLACES else ():
+            for number in (n for n in range(1, len(literals) - 1) if not literals[n]):
+                (named,) = re.findall(rf"\{{{number}[:!](\w+)\}}", chinese)
+                assert all(first[0] for each in TABLE[named] for first in templates_of(each)), named
+
+
+def test_chinese_in_a_place_has_no_space_beside_chinese() -> None:
+    table = {
+        "notes": {"try {0} or {1}": "试试 {0:try} 或 {1:try} 吧"},
+        "try": {"more": "更多", "lr {0}": "lr {0}"},
+    }
+    say = Translator(table).text
+    assert say("try more or lr 3") == "试试更多或 lr 3 吧"
+    assert say("try lr 3 or more") == "试试 lr 3 或更多吧"
+    assert say("try 多 or 少") == "试试 多 或 少 吧"  # names stay as they are
+
+
+def test_names_in_quotes_are_not_divided() -> None:
+    table = {"notes": {"lacks {0}": "缺少 {0+names}"}, "names": {"other": "其他"}}
+    assert Translator(table).text("lacks 'a, b', other, \"it's, c\"") == (
+        "缺少 'a, b'、其他、\"it's, c\""
+    )
 
 
 @pytest.fixture

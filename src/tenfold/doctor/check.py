@@ -78,10 +78,14 @@ class Checked:
             found = self.of_kind(kind)
             names = [printable(image.name) for image in found[0].images]
             images = {image for finding in found for image in finding.images}
-            shown = f" ({len(images):,} images)" if 1 < n < len(images) else ""
-            shown += ": such as " if n > 1 else ": "
-            shown += listing(names, _MOST_NAMED) + ": " if names else ""
-            lines.append(f"{n:>{width},}  {kind}{shown}{printable(found[0].text, 500)}")
+            text = printable(found[0].text, 500)
+            first = f"{listing(names, _MOST_NAMED)}: {text}" if names else text
+            of = f" ({len(images):,} images)" if n < len(images) else ""
+            lines.append(
+                f"{n:>{width},}  {kind}: {first}"
+                if n == 1
+                else f"{n:>{width},}  {kind}{of}: such as {first}"
+            )
         if not counts:
             lines.append("nothing was found")
         lines += [f"note: {printable(text, 2000)}" for text in self.unchecked]

@@ -243,7 +243,7 @@ def _only_network(path: Path, module: ModuleType) -> object:
     if len(names) != 1:
         raise UsageError(
             f"{path}: it defines {counted(len(names), 'network')}"
-            f"{': ' if names else ''}{listing(names)}",
+            f"{f': {listing(names)}' if names else ''}",
             remedy=f"name one: {path.name}:{names[-1]}"
             if names
             else "define one: class Net(nn.Module)",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from itertools import product
@@ -47,16 +47,33 @@ DEEPEST, MOST_LOOKS = 12, 300
 _PLACE = re.compile(r"\{(\d+|[^{}|]*(?:\|[^{}|]*)+)\}")
 """In an English template: a number, or words of which the text has one, such as `{is|are}`."""
 
-_FILLED = re.compile(r"\{(\d+)(?:([:;,+])(\w+))?\}")
+_NO_SPACE = "[\u3000-\u303f\u4e00-\u9fff\uff00-\uffef“”…]"
+"""Letters and marks of a script that has no spaces between words."""
+
+_FILLED = re.compile(
+    rf"(?P<before>(?<={_NO_SPACE}) )?"
+    r"\{(?P<number>\d+)(?:(?P<mark>[:!;,+])(?P<section>\w+))?\}"
+    rf"(?P<after> (?={_NO_SPACE}))?"
+)
 """In a translation: the number of a place, and the section that translates what is there.
 
-After another sign than a colon, it translates each part of a list.
+After an exclamation mark, it must have a translation. After other signs than that and a colon, it
+translates each part of a list. A space between such a script
+and the place is left out if what is there is translated into that script.
 """
 
 _LISTS = {";": ("; ", "；"), ",": (", ", "，"), "+": (", ", "、")}
 """By that sign, what stands between the parts, in English and in the translation."""
 
-_PROSE = re.compile(r"(?<![\w/.])[a-z]+ [a-z]+ [a-z]+(?![\w/.])")
+_PARTS = {
+    between: re.compile(
+        rf"""((?:'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|(?!{between}).)+)(?:{between})?""", re.DOTALL
+    )
+    for between, _ in _LISTS.values()
+}
+"""What stands between those, but not in quotes."""
+
+_PROSE = re.compile(r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the) [a-z]+)(?![\w/.])")
 _QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\btenfold [a-z]+( .*)?$")
 """Names in quotes, and commands."""
 
@@ -71,10 +88,13 @@ class _Template(NamedTuple):
     Attributes:
         literals: what stands before, between and after the places.
         translation: the template of the other language.
+        starts: by the number of each place that follows another one directly, what the texts of
+            its section may begin with.
     """
 
     literals: tuple[str, ...]
     translation: str
+    starts: Mapping[int, Sequence[str]]
 
     @property
     def letters(self) -> int:
@@ -84,7 +104,8 @@ class _Template(NamedTuple):
     def places_in(self, text: str) -> Iterator[list[str]]:
         """What may stand in the places if the text was made from this template; or nothing.
 
-        After a space, nothing begins with a space: that would be another column of a table.
+        After a space, nothing begins with a space: that would be another column of a table. A place
+        that follows another one directly may be empty.
 
         Args:
             text: it begins with the first literal and ends with the last.
@@ -93,7 +114,25 @@ class _Template(NamedTuple):
             if text == self.literals[0]:
                 yield []
             return
-        first, *middle, last = self.literals
+        for shares in self._shares_of(text):
+            ways = [_divided(*each) for each in zip(shares, self._starts_in_shares(), strict=True)]
+            for chosen in product(*ways):
+                yield [place for places in chosen for place in places]
+
+    def _starts_in_shares(self) -> list[list[Sequence[str]]]:
+        """For the places between two literals, what the second and later may begin with."""
+        found: list[list[Sequence[str]]] = []
+        for number in range(len(self.literals) - 1):
+            if number in self.starts:
+                found[-1].append(self.starts[number])
+            else:
+                found.append([])
+        return found
+
+    def _shares_of(self, text: str) -> Iterator[list[str]]:
+        """What may stand between the literals."""
+        first, *inner, last = self.literals
+        middle = [literal for number, literal in enumerate(inner, 1) if number not in self.starts]
         position, end = len(first), len(text) - len(last)
         if position > end:
             return
@@ -105,7 +144,7 @@ class _Template(NamedTuple):
             found.append(text[position:place])
             position = place + len(literal)
         found.append(text[position:end])
-        before = zip(self.literals, found, strict=False)
+        before = zip((first, *middle), found, strict=True)
         if not any(lit.endswith(" ") and each.startswith(" ") for lit, each in before):
             yield found
         if len(middle) == 1 and (place := text.rfind(middle[0], position, end)) > len(found[0]):
@@ -130,9 +169,48 @@ class _Filled(NamedTuple):
     has_clauses: bool
 
 
+def _spaced(place: re.Match[str], text: str, *, starts: bool = False, ends: bool = False) -> str:
+    """A text with the spaces around its place.
+
+    Args:
+        place: in a translation.
+        text: what is there.
+        starts: whether its first letters were translated.
+        ends: whether its last ones were.
+    """
+    before, after = place["before"] or "", place["after"] or ""
+    if not text:
+        return before or after
+    if starts and re.match(_NO_SPACE, text):
+        before = ""
+    if ends and re.match(_NO_SPACE, text[-1]):
+        after = ""
+    return f"{before}{text}{after}"
+
+
 def _has_prose(text: str) -> bool:
-    """Whether there are three English words in a row outside quotes, which names seldom have."""
+    """Whether it has three English words in a row, or an article, outside quotes.
+
+    Names seldom have that.
+    """
     return _PROSE.search(_QUOTED.sub("", text)) is not None
+
+
+def _divided(text: str, starts: Sequence[Sequence[str]]) -> Iterator[list[str]]:
+    """What may stand in places that follow each other directly.
+
+    Args:
+        text: of all of them.
+        starts: what those after the first may begin with if they are not empty.
+    """
+    if not starts:
+        yield [text]
+        return
+    *others, last = starts
+    ends = [place for start in last for place in (text.find(start, 1), text.rfind(start, 1))]
+    for end in dict.fromkeys([*(place for place in ends if place > 0), len(text)]):
+        for before in _divided(text[:end], others):
+            yield [*before, text[end:]]
 
 
 def templates_of(english: str) -> Iterator[tuple[str, ...]]:
@@ -161,10 +239,10 @@ class Translator:
 
     def __init__(self, table: Mapping[str, Mapping[str, str]]) -> None:
         self._table = table
-        whole = {en: other for name in WHOLE for en, other in table.get(name, {}).items()}
+        whole = [entry for name in WHOLE for entry in table.get(name, {}).items()]
         self._sections = {
-            TEXTS: _sorted(whole),
-            **{name: _sorted(entries) for name, entries in table.items()},
+            TEXTS: _sorted(whole, table),
+            **{name: _sorted(entries.items(), table) for name, entries in table.items()},
         }
 
     def text(self, english: str) -> str:
@@ -218,9 +296,9 @@ class Translator:
             if not (english.startswith(literals[0]) and english.endswith(literals[-1])):
                 continue
             for places in template.places_in(english):
-                filled = self._filled(template.translation, places, depth, looks)
+                filled = self._filled(template, places, depth, looks)
                 is_sure = template.letters >= ENOUGH_LETTERS or not filled.has_prose
-                is_needed = template.letters or filled.is_translated
+                is_needed = template.letters or literals[0] or filled.is_translated
                 if not is_sure or not is_needed or filled.is_wrong:
                     continue
                 if not filled.has_clauses:
@@ -230,22 +308,23 @@ class Translator:
         return second_best
 
     def _filled(
-        self, translation: str, places: Sequence[str], depth: int, looks: Iterator[int]
+        self, template: _Template, places: Sequence[str], depth: int, looks: Iterator[int]
     ) -> _Filled:
-        """A translation with its places."""
+        """A translation with its places; one that follows another directly must be translated."""
         is_any_translated = has_prose = is_wrong = has_clauses = False
 
         def filled(place: re.Match[str]) -> str:
             nonlocal is_any_translated, has_prose, is_wrong, has_clauses
-            english, mark, section = places[int(place[1])], place[2], place[3]
-            if section == ANYTHING:
-                return english
+            number, section = int(place["number"]), place["section"]
+            english = places[number]
+            if not english or section == ANYTHING:
+                return _spaced(place, english)
             if section is None or not depth:
                 has_clauses |= ": " in english or "; " in english
                 has_prose |= _has_prose(english)
-                return english
-            between, instead = _LISTS.get(mark, ("", ""))
-            parts = english.split(between) if between else [english]
+                return _spaced(place, english)
+            between, instead = _LISTS.get(place["mark"], ("", ""))
+            parts = _PARTS[between].findall(english) if between else [english]
             found = [self._in_section(part, section, depth - 1, looks) for part in parts]
             is_any_translated |= any(each is not None for each in found)
             left = any(
@@ -253,11 +332,14 @@ class Translator:
             )
             has_prose |= left
             is_wrong |= left and section != TEXTS
-            return instead.join(
+            is_wrong |= None in found and (place["mark"] == "!" or number in template.starts)
+            filled = [
                 part if each is None else each for part, each in zip(parts, found, strict=True)
-            )
+            ]
+            starts, ends = found[0] is not None, found[-1] is not None
+            return _spaced(place, instead.join(filled), starts=starts, ends=ends)
 
-        text = _FILLED.sub(filled, translation)
+        text = _FILLED.sub(filled, template.translation)
         return _Filled(text, is_any_translated, has_prose, is_wrong, has_clauses)
 
     def _headings(self, line: str) -> str:
@@ -276,12 +358,32 @@ class Translator:
         return translated
 
 
-def _sorted(entries: Mapping[str, str]) -> list[_Template]:
+def _sorted(
+    entries: Iterable[tuple[str, str]], table: Mapping[str, Mapping[str, str]]
+) -> list[_Template]:
     """The templates, those that say most first."""
     found = [
-        _Template(each, entries[english]) for english in entries for each in templates_of(english)
+        _Template(literals, translation, _starts(literals, translation, table))
+        for english, translation in entries
+        for literals in templates_of(english)
     ]
     return sorted(found, key=lambda template: -sum(map(len, template.literals)))
+
+
+def _starts(
+    literals: Sequence[str], translation: str, table: Mapping[str, Mapping[str, str]]
+) -> dict[int, list[str]]:
+    """See `_Template`."""
+    sections = {int(each["number"]): each["section"] for each in _FILLED.finditer(translation)}
+    return {
+        number: [
+            each[0]
+            for english in table.get(sections.get(number, ""), {})
+            for each in templates_of(english)
+        ]
+        for number in range(1, len(literals) - 1)
+        if not literals[number]
+    }
 
 
 @cache

@@ -64,12 +64,11 @@ def changed(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") ->
     differences = []
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
+        name = f"{prefix}{printable(key, 80)}"
         if isinstance(before, Mapping) and isinstance(after, Mapping):
-            differences += changed(before, after, f"{prefix}{printable(key, 80)}.")
+            differences += changed(before, after, f"{name}.")
         elif before != after:
-            differences.append(
-                f"{prefix}{printable(key, 80)} was {_short(before)}, is {_short(after)}"
-            )
+            differences.append(f"{name} was {_short(before)}, is {_short(after)}")
     return differences
 
 

@@ -255,10 +255,10 @@ def not_here(entry: CatalogEntry, cache: Path, why: str) -> DataError:
     """The error for missing files, with the places to put them."""
     file_set = entry.file_sets[0]
     names = listing([file.name for file in file_set.files])
-    archive = f", or {file_set.archive.name} into {cache}" if file_set.archive else ""
-    gzipped = "" if file_set.archive else ", gzipped or not"
+    archive = file_set.archive
+    form = f", or {archive.name} into {cache}" if archive else ", gzipped or not"
     return DataError(
         f"{entry.title}: its files are not on this machine, {why}",
-        remedy=f"put {names} into {cache / file_set.folder}{gzipped}{archive}; "
+        remedy=f"put {names} into {cache / file_set.folder}{form}; "
         f"or set {DATA_VARIABLE} to a folder that contains {file_set.folder}",
     )

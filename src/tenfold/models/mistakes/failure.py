@@ -71,10 +71,9 @@ class Failure:
             candidates.append((name, shape))
         for name, shape in reversed(candidates):
             if len(shape) > 2 and torch.Size(shape[1:]).numel() == numbers:
-                return (
-                    f"{name} {'are' if name == 'the images' else 'gives'} {sizes(shape)}, which is "
-                    f"{numbers} numbers"
-                )
+                if name == "the images":
+                    return f"the images are {sizes(shape)}, which is {numbers} numbers"
+                return f"{name} gives {sizes(shape)}, which is {numbers} numbers"
         before = next((call for call in reversed(self.trial.calls) if call.given), None)
         if before is None or before.given is None or before.given[1:] != (numbers,):
             return ""
