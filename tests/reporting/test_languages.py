@@ -41,7 +41,12 @@ TABLE: dict[str, dict[str, str]] = tomllib.loads(
 WITHOUT_PLACES = ("help", "headings", TO_THE_RIGHT)
 
 OF_OTHERS = {
+    # with a library's reason after them
+    "the image{0} is damaged or truncated: {1}",
+    "the archive is damaged or cannot be read: {0}",
+    "the .npz file is damaged or truncated: {0}",
     "not an image",  # of several files, without what differs in them
+    "{0} or {1}",  # the formats of images
     "missing argument '{0}'",  # typer's
     "missing option '{0}'",
     *map(os.strerror, (1, 2, 13, 20, 21, 28, 32)),  # the system's
@@ -316,6 +321,18 @@ ADJACENT = {
         ("Net", "torch.bool", ""),
         "Net 给出 torch.bool，应为 logits，即训练能够改进的浮点数",
     ],
+    "its code calls {0}{1}": [
+        ("sin", ""),
+        "代码里调用了 sin",
+        ("flatten", " with arguments that no layer has"),
+        "代码里调用了 flatten，参数超出了层的范围",
+    ],
+    "its module {0} is {1}{2}": [
+        ("norm", "LayerNorm", ""),
+        "模块 norm 是 LayerNorm",
+        ("conv", "Conv2d", " with options that no layer has"),
+        "模块 conv 是 Conv2d，选项超出了层的范围",
+    ],
     "put {0} into {1}{2}; or set {3} to a folder that contains {4}": [
         ("a.gz", "/d/MNIST", ", gzipped or not", "TENFOLD_DATA", "MNIST"),
         "把 a.gz 放进 /d/MNIST（gzip 压缩过的也可以）；或者把 TENFOLD_DATA 设为包含 MNIST 的文件夹",
@@ -343,7 +360,10 @@ def test_places_side_by_side_are_told_apart() -> None:
     for template, cases in ADJACENT.items():
         given = [case for case in cases if isinstance(case, tuple)]
         wanted = [case for case in cases if isinstance(case, str)]
-        assert [say(template.format(*values)) for values in given] == wanted
+        blame = "the network is not a list of layers that the kernels support: "
+        begins = (blame, say(blame)) if template.startswith("its ") else ("", "")
+        texts = [begins[0] + template.format(*values) for values in given]
+        assert [say(text) for text in texts] == [begins[1] + text for text in wanted]
 
 
 def test_a_place_after_another_names_a_section_of_what_it_may_begin_with() -> None:
@@ -352,6 +372,64 @@ def test_a_place_after_another_names_a_section_of_what_it_may_begin_with() -> No
             for number in (n for n in range(1, len(literals) - 1) if not literals[n]):
                 (named,) = re.findall(rf"\{{{number}[:!](\w+)\}}", chinese)
                 assert all(first[0] for each in TABLE[named] for first in templates_of(each)), named
+
+
+WHOLE_MESSAGES = {
+    "the batch cannot become (4, 9): there are 144 per image, not 9": (
+        "这一批不能变成 (4, 9)：每张图片有 144 个数，而不是 9 个"
+    ),
+    "the batch cannot become (4, 9): x is 8 x 8, which is 64 numbers per image, not 9": (
+        "这一批不能变成 (4, 9)：每张图片的 x 是 8 x 8，即 64 个数，而不是 9 个"
+    ),
+    "18 of the 18 test images are also training images, pixel for pixel": (
+        "18 张测试图片中有 18 张也在训练集里，像素完全相同"
+    ),
+    "1 of 9 images cannot be read: the image is damaged or truncated: it ends early: a.png": (
+        "9 张图片中有 1 张无法读取：图片已损坏或不完整：it ends early：a.png"
+    ),
+    "a.png: not an image: the file is empty, wanted PNG, JPEG 2000 or PNM": (
+        "a.png：不是图片：文件是空的，应为 PNG、JPEG 2000 或 PNM"
+    ),
+    "/no: the folder of data sets named by TENFOLD_DATA does not exist": (
+        "/no：数据集文件夹（由 TENFOLD_DATA 指定）不存在"
+    ),
+    "training with PyTorch instead of compiled kernels: the precision is half, wanted float32": (
+        "由 PyTorch 训练，没有用编译好的内核：precision 是 half，应为 float32"
+    ),
+    "epochs is 0, wanted 1..30": "epochs 是 0，应为 1..30",
+    "lr is -1, wanted at least 0": "lr 是 -1，应为不小于 0 的数",
+    "1 run to compare, wanted two or more; runs/a was named twice, and counts once": (
+        "只有 1 次训练可比较，至少要两次；runs/a 写了两遍，只算一次"
+    ),
+    "leave out pool or an earlier pooling layer, or load larger images (image_size)": (
+        "请去掉 pool 或前面的一个池化层，或者放大图片（image_size）"
+    ),
+    "mnist: train 60,000, test 10,000": "mnist：训练 60,000，测试 10,000",
+    "recipe none.toml: no such file": "配方 none.toml：没有这个文件",
+    "test image 0 (2): 6 0.615": "测试图片 0（2）：6 0.615",
+    "most like  train image 308: 6 (0.208)": "相似       训练图片 308：6（0.208）",
+    "           a b.png: 6 (0.208)": "           a b.png: 6 (0.208)",
+    "chosen for this data: 3 epochs of 8 steps; normalize none; augment nothing": (
+        "根据数据选定：3 轮，每轮 8 步；不做标准化；不做数据增强"
+    ),
+    "checked  9 test images with X: largest difference of a logit 1e-6, no class changed except in "
+    "2 near-ties": (
+        "核对     9 张测试图片，用 X：logit 最大相差 1e-6，除 2 张概率几乎并列的图片外，类别没有变化"
+    ),
+    "after epoch 2 and 9 steps, the training loss is 2.31, and a model that gives one answer for "
+    "every image gets 2.3, so this one has learned next to nothing yet: give it more epochs, or "
+    "try learning rates ten times lower and ten times higher (it went up to 0.1)": (
+        "第 2 轮、9 步之后，训练损失是 2.31，而对所有图片只给一个回答的模型是 2.3，"
+        "所以它几乎还什么都没学到："
+        "多训练几轮，或者试试把学习率降到十分之一、提高到十倍（最高到过 0.1）"
+    ),
+}
+"""Messages of several parts, and their Chinese."""
+
+
+@pytest.mark.parametrize("english", WHOLE_MESSAGES)
+def test_all_parts_of_a_message_are_chinese(english: str) -> None:
+    assert translator("zh").text(english) == WHOLE_MESSAGES[english]
 
 
 def test_chinese_in_a_place_has_no_space_beside_chinese() -> None:

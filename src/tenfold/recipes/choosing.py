@@ -223,7 +223,7 @@ def in_words(recipe: Recipe, data: DataSummary, chosen: Recipe) -> str:
         "lr": f"lr {chosen.lr:g}",
         "normalize": f"normalize {chosen.normalize}",
         "class_weights": f"class_weights {chosen.class_weights}",
-        "augment": f"augment {', '.join(changes) or 'nothing'}",
+        "augment": f"augment {', '.join(changes)}" if changes else "augment nothing",
     }
     tables = {key.partition(".")[0] for key in left}
     return "chosen for this data: " + "; ".join(parts[key] for key in parts if key in tables)

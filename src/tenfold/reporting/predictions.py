@@ -44,11 +44,12 @@ class Writer:
 
     def _write(self, answer: Answer) -> None:
         guesses = ", ".join(f"{printable(g.name)} {_chance(g.probability)}" for g in answer.guesses)
-        text = guesses
-        if self.is_unsure(answer):
-            text = f"{speaker(sys.stdout)(UNSURE)} ({guesses})"
-        known = f" ({printable(answer.true_class)})" if answer.true_class else ""
-        sys.stdout.write(f"{printable(answer.name)}{known}: {text}\n")
+        say = speaker(sys.stdout)
+        text = f"{say(UNSURE)} ({guesses})" if self.is_unsure(answer) else guesses
+        line = f"{printable(answer.name)}: {text}"
+        if answer.true_class:
+            line = say(f"{printable(answer.name)} ({printable(answer.true_class)}): {text}")
+        sys.stdout.write(f"{line}\n")
 
 
 class CsvWriter(Writer):

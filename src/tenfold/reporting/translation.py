@@ -73,7 +73,7 @@ _PARTS = {
 }
 """What stands between those, but not in quotes."""
 
-_PROSE = re.compile(r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the) [a-z]+)(?![\w/.])")
+_PROSE = re.compile(r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the|its|this) [a-z]+)(?![\w/.])")
 _QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\btenfold [a-z]+( .*)?$")
 """Names in quotes, and commands."""
 
@@ -189,7 +189,7 @@ def _spaced(place: re.Match[str], text: str, *, starts: bool = False, ends: bool
 
 
 def _has_prose(text: str) -> bool:
-    """Whether it has three English words in a row, or an article, outside quotes.
+    """Whether it has three English words in a row, or an article or the like, outside quotes.
 
     Names seldom have that.
     """
@@ -301,7 +301,7 @@ class Translator:
                 is_needed = template.letters or literals[0] or filled.is_translated
                 if not is_sure or not is_needed or filled.is_wrong:
                     continue
-                if not filled.has_clauses:
+                if not (filled.has_clauses or filled.has_prose):
                     return filled.text
                 # Another template may be about all of it, and this only about what is at one end.
                 second_best = second_best or filled.text

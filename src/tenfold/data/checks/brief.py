@@ -86,8 +86,8 @@ def _on_equal_images(parts: Sequence[ImageDataset]) -> list[str]:
             of, them = parts[other], "training" if parts[one].split == "train" else parts[one].split
             notes.append(
                 f"{shared:,} of the {counted(len(of), f'{of.split} image')} "
-                f"{f'is also a {them} image' if shared == 1 else f'are also {them} images'}, "
-                "pixel for pixel"
+                f"{'is also a' if shared == 1 else 'are also'} {them} "
+                f"{'image' if shared == 1 else 'images'}, pixel for pixel"
             )
     contradictory = [group for group in groups if len(set(labels[group].tolist())) > 1]
     if contradictory:

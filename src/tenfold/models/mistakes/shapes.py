@@ -145,7 +145,8 @@ def too_small(failure: Failure, match: re.Match[str]) -> UsageError:
         sides, kernel = failure.taken.shape[-2:], layer.kernel_size
         missing = max(size - side for side, size in zip(sides, kernel, strict=True))
         padded = convolution(layer, padding=(missing + 1) // 2)
-        remedy = f"{written(failure.network, layer, padded)}, {remedy}"
+        mended = written(failure.network, layer, padded)
+        remedy = f"{mended}, leave out an earlier pooling layer, or {_LARGER}"
         window = f"a kernel of {kernel[0]} x {kernel[1]}"
     elif isinstance(layer, nn.MaxPool2d | nn.AvgPool2d):
         window = f"a window of {layer.kernel_size}"
