@@ -277,7 +277,7 @@ ADJACENT = {
         ("the loss became nan", "3", ", batch 35, at a learning rate of 45.0222"),
         "第 3 轮第 35 批（学习率 45.0222）：损失变成了 nan",
         ("fc.weight became infinite or undefined", "1", ", up to batch 5, at a learning rate of 9"),
-        "第 1 轮（到第 5 批为止，学习率 9）：权重 fc.weight 变成了无穷大或未定义",
+        "第 1 轮（到第 5 批为止，学习率 9）：权重 fc.weight 变成了无穷大或 NaN",
         ("the validation loss became inf", "3", ""),
         "第 3 轮：验证损失变成了 inf",
     ],
@@ -412,9 +412,9 @@ WHOLE_MESSAGES = {
     "chosen for this data: 3 epochs of 8 steps; normalize none; augment nothing": (
         "根据数据选定：3 轮，每轮 8 步；不做标准化；不做数据增强"
     ),
-    "checked  9 test images with X: largest difference of a logit 1e-6, no class changed except in "
+    "checked  9 test images with X: largest difference of a logit 0, no class changed except in "
     "2 near-ties": (
-        "核对     9 张测试图片，用 X：logit 最大相差 1e-6，除 2 张概率几乎并列的图片外，类别没有变化"
+        "核对     9 张测试图片，用 X：logit 最大相差 0，除 2 张概率几乎并列的图片外，类别没有变化"
     ),
     "after epoch 2 and 9 steps, the training loss is 2.31, and a model that gives one answer for "
     "every image gets 2.3, so this one has learned next to nothing yet: give it more epochs, or "
