@@ -6,6 +6,7 @@ They are made of stored results; `page.py` puts them between comments in these d
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Sequence
 
@@ -52,7 +53,7 @@ COMPARISON = {
         "signs.tar": "手势",
         "tiles.tar": "磁瓦",
         "than": "`tenfold train` 的准确率减去“{way}”的准确率，以百分点计，"
-        "括号内是配对差的 95% 区间：{differences}。",
+        "括号内是配对差的 95 % 区间：{differences}。",
         "points": "{name} {mean:.1f}（{low:.1f} 到 {high:.1f}）",
         "list": "；",
         "samples": "准确率是 {n} 次划分的平均值和标准差，时间是中位数。",
@@ -73,10 +74,10 @@ ADVICE = {
     "folders.zh.md": "这些建议有多准，是在 {runs} 次训练中统计的（[benchmarks/advice.py]"
     "(../benchmarks/advice.py)）：{models} 种模型、{optimizers} 种优化器、从 {lowest} 到 "
     "{highest} 的 {rates} 个学习率、{data}、{rounds} 个种子。{silent} 次学到了东西，没有得到建议；"
-    "{right} 次到最后也没有学到，得到了建议；{misses} 次没有学到，也没有得到建议；{sure} 次很多答案"
+    "{right} 次到最后也没有学到，得到了建议；{misses} 次没有学到，也没有得到建议；{sure} 次很多回答"
     "是对的而损失太高，得到了建议；{failed} 次因为"
     "损失不再有限而停止；{alarms} 次在几百步之后得到建议，后来又学到了，其中 {helped} 次按建议改变"
-    "学习率，损失确实更低。有 {wrong} 次，沿建议的方向改变学习率使损失更高，而沿相反的方向更低。",
+    "学习率，损失确实更低。{wrong}沿建议的方向改变学习率使损失更高，而沿相反的方向更低。",
 }
 """The words on how often the advice is right, likewise."""
 
@@ -98,6 +99,8 @@ CHECKED = {
         "labels": "checking 10,000 labels",
         "brief": "brief check before a training",
         "epoch": "a first epoch of {recipes}",
+        "list": ", ",
+        "comma": ", ",
         "machine": "Means of {n} rounds, and medians of times; CIFAR-10 is {cifar10}. ",
     },
     "check.zh.md": {
@@ -110,14 +113,17 @@ CHECKED = {
         "resized": "缩到四分之三再放大",
         "shifted": "移动一个像素",
         "brightened": "调亮 10 % 到 30 %",
-        "per 1,000 images": "每 1,000 张原有图片中的近似对",
-        "time, memory": "查找近似重复：时间、内存",
+        "per 1,000 images": "每 1,000 张原有图片中几乎相同的图片对",
+        "time, memory": "查找几乎相同的图片：时间、内存",
         "in the first 100": "50 个错误标签中，在前 100 个可疑标签里的",
         "in the first 200": "在前 200 个里的",
         "labels": "检查 10,000 个标签",
         "brief": "训练前的简短检查",
         "epoch": "{recipes} 的第一轮",
-        "machine": "{n} 次的平均值，时间是中位数；CIFAR-10 是 {cifar10}。",
+        "list": "、",
+        "comma": "，",
+        "a JPEG copy of CIFAR-10": "它的 JPEG 副本",
+        "machine": "{n} 次的平均值，时间是中位数；CIFAR-10 用的是{cifar10}。",
     },
 }
 """The words on what the check finds, likewise."""
@@ -134,7 +140,7 @@ TRANSFER = {
         "last, views": "the same with `--set views=8`",
         "hog": "HOG and logistic regression",
         "interval": "{mean:.1f} ({low:.1f} to {high:.1f})",
-        "time": "{seconds:.0f} s",
+        "time": ", {seconds:.0f} s",
         "difference": "All layers from CIFAR-10 minus a new network on pictures of the same size: "
         "{differences} points.",
         "list": ", ",
@@ -154,11 +160,11 @@ TRANSFER = {
         "last, views": "同上，加 `--set views=8`",
         "hog": "HOG 加逻辑回归",
         "interval": "{mean:.1f}（{low:.1f} 到 {high:.1f}）",
-        "time": "{seconds:.0f} s",
-        "difference": "从 CIFAR-10 开始训练所有层，减去同样尺寸的新网络：{differences} 个百分点。",
+        "time": "，{seconds:.0f} s",
+        "difference": "从 CIFAR-10 开始训练所有层，减去同样尺寸的新网络：{differences}个百分点。",
         "list": "、",
         "samples": "其余所有图片上的准确率（%），时间是中位数；{n} 次随机选取的平均值，括号内是"
-        "平均值和配对差的 95% 区间。同一个人可能在两边，各次选取的图片有重叠。CIFAR-10 的网络"
+        "平均值和配对差的 95 % 区间。同一个人可能在两边，各次选取的图片有重叠。CIFAR-10 的网络"
         "训练了 {start_seconds:.0f} 秒，准确率 {start_accuracy:.1f} %。",
     },
 }
@@ -211,8 +217,8 @@ SERVED = {
         "head": "| 连接数 | 每秒请求数 | 延迟的中位数 | 延迟的第 99 百分位数 | 错误 |",
         "rate": "{middle:,.0f}（{lowest:,.0f} 到 {highest:,.0f}）",
         "latency": "{middle:.1f} ms（{lowest:.1f} 到 {highest:.1f}）",
-        "long": "用 {connections} 个连接持续 {minutes:.1f} 分钟，回答了 {requests:,} 个请求，有 "
-        "{errors:,} 个错误；延迟的第 99 和第 99.9 百分位数是 {p99:.1f} ms 和 {p999:.1f} ms，最长 "
+        "long": "用 {connections} 个连接持续 {minutes:.1f} 分钟，回答了 {requests:,} 个请求，"
+        "{failed}；延迟的第 99 和第 99.9 百分位数是 {p99:.1f} ms 和 {p999:.1f} ms，最长 "
         "{longest:.0f} ms。服务器的内存在第一秒之后是 {first_mib:.1f} MiB，在最后一秒之后是 "
         "{last_mib:.1f} MiB，变化的斜率是每分钟 {slope_mib_per_minute:+.2f} MiB。",
         "samples": "[benchmarks/serving.py](../benchmarks/serving.py)：MNIST 的 `lenet`，每个请求"
@@ -229,9 +235,16 @@ BEGIN, END = "<!-- Made by benchmarks/page.py: {name} -->", "<!-- The end of wha
 
 def where(result: Result, document: str) -> str:
     """The machine, the versions and the date."""
-    return WHERE[document].format(
-        measured=result.measured, revision=result.revision, **result.machine
-    )
+    machine = dict(result.machine)
+    if is_chinese(document):
+        machine["processor"] = re.sub(r" with (\S+)$", r"（支持 \1）", str(machine["processor"]))
+    made = WHERE[document].format(measured=result.measured, revision=result.revision, **machine)
+    return made.replace("） ", "）")
+
+
+def is_chinese(document: str) -> bool:
+    """Whether a document is a translation."""
+    return document.endswith(".zh.md")
 
 
 def comparison(result: Result, document: str) -> str:
@@ -271,6 +284,10 @@ def advice(result: Result, document: str) -> str:
     assert isinstance(counts, dict)
     lists = {name: values for name, values in facts.items() if isinstance(values, list) and values}
     alarms = counts.get("false alarm", 0), counts.get("false alarm, good advice", 0)
+    data, wrong = " and ".join(lists["data"]), str(counts.get("wrong direction", 0))
+    if is_chinese(document):
+        data = f"{len(lists['data'])} 个数据集（{'、'.join(lists['data'])}）"
+        wrong = "没有一次是" if wrong == "0" else f"有 {wrong} 次是"
     made = ADVICE[document].format(
         runs=sum(counts.values()),
         models=len(lists["models"]),
@@ -278,7 +295,7 @@ def advice(result: Result, document: str) -> str:
         rates=len(lists["rates"]),
         lowest=f"{min(lists['rates']):.12f}".rstrip("0").rstrip("."),
         highest=f"{max(lists['rates']):g}",
-        data=("、" if "zh" in document else " and ").join(lists["data"]),
+        data=data,
         rounds=result.settings["rounds"],
         silent=counts.get("rightly silent", 0),
         right=counts.get("right advice", 0) + counts.get("wrong direction", 0),
@@ -287,9 +304,9 @@ def advice(result: Result, document: str) -> str:
         failed=counts.get("stopped by an error", 0),
         alarms=sum(alarms),
         helped=alarms[1],
-        wrong=counts.get("wrong direction", 0),
+        wrong=wrong,
     )
-    return made + ("" if "zh" in document else " ") + where(result, document)
+    return made + ("" if is_chinese(document) else " ") + where(result, document)
 
 
 def checked(result: Result, document: str) -> str:
@@ -311,13 +328,13 @@ def checked(result: Result, document: str) -> str:
             add(words[suspects], f"{50 * np.mean(shares):.1f}")
         search = next(figure.of for figure in result.figures if f"{name}, searched" in figure.of)
         seconds, memory = (result.figure(search, way).median for way in ("time", "memory"))
-        add(words["time, memory"], f"{seconds:.0f} s, {memory:.0f} MiB")
+        add(words["time, memory"], f"{seconds:.0f} s{words['comma']}{memory:.0f} MiB")
         add(words["labels"], f"{result.figure(f'{name}, labels of 10,000', 'time').median:.0f} s")
         times = [figure for figure in result.figures if figure.of == f"{name}, brief check"]
         add(words["brief"], f"{times[0].median:.3f} s")
         add("epoch", f"{times[1].median:.2f} s")
     recipes = [f.way for f in result.figures if f.way.startswith("epoch of ")]
-    listed = ", ".join(f"`{way.removeprefix('epoch of ')}`" for way in recipes)
+    listed = words["list"].join(f"`{way.removeprefix('epoch of ')}`" for way in recipes)
     lines = [
         f"| | {' | '.join(words[name] for name in sets)} |",
         "| --- |" + " --- |" * len(sets),
@@ -328,7 +345,8 @@ def checked(result: Result, document: str) -> str:
         ),
     ]
     n = len(result.figures[0].samples)
-    machine = words["machine"].format(n=n, cifar10=result.machine["cifar10"])
+    cifar10 = str(result.machine["cifar10"])
+    machine = words["machine"].format(n=n, cifar10=words.get(cifar10, cifar10))
     return "\n".join([*lines, "", machine + where(result, document)])
 
 
@@ -348,7 +366,7 @@ def transfer(result: Result, document: str) -> str:
         cells = []
         for of in sets:
             seconds = words["time"].format(seconds=result.figure(f"{of}, time", way).median)
-            cells.append(f"{interval(result.figure(of, way).samples)}, {seconds}")
+            cells.append(f"{interval(result.figure(of, way).samples)}{seconds}")
         lines.append(f"| {words[way]} | {' | '.join(cells)} |")
     differences = [
         interval(np.subtract(*(result.figure(of, way).samples for way in ("all", "new, small"))))
@@ -404,7 +422,10 @@ def served(result: Result, document: str) -> str:
             figure = result.figure(of, way)
             cells.append(cell("latency", figure.median, figure.samples))
         lines.append(f"| {of.partition(' ')[0]} | {' | '.join(cells)} | {failed:,} |")
-    memory = words["long"].format(connections=[*errors][-1].partition(" ")[0], **long)
+    failed = f"有 {long['errors']:,} 个出错" if long["errors"] else "没有出错"
+    memory = words["long"].format(
+        connections=[*errors][-1].partition(" ")[0], failed=failed, **long
+    )
     samples = words["samples"].format(load=load, **result.settings)
     return "\n".join([*lines, "", memory, "", samples + where(result, document)])
 
