@@ -46,6 +46,7 @@ OF_OTHERS = {
     "the archive is damaged or cannot be read: {0}",
     "the .npz file is damaged or truncated: {0}",
     "not an image",  # of several files, without what differs in them
+    "{0}%",
     "{0} or {1}",  # the formats of images
     "missing argument '{0}'",  # typer's
     "missing option '{0}'",
@@ -263,13 +264,13 @@ ADJACENT = {
             " (32 images)",
             "train/3, train/8: the same image is labeled 'a', 'b'",
         ),
-        "12  two-labels（32 张图片）：例如 train/3, train/8：同一张图片的标签有 'a', 'b'",
+        "12  two-labels（32 张图片）：例如 train/3, train/8：同一张图片的标签有 'a'、'b'",
         (" 2", "empty-class", "", "'cat' has no images"),
         " 2  empty-class：例如 'cat' 没有图片",
     ],
     "--labels {0}: {1}{2}": [
         ("x.csv", "no such file", "; beside the images there are 'a.csv', 'b.csv'"),
-        "--labels x.csv：没有这个文件；图片旁边有 'a.csv', 'b.csv'",
+        "--labels x.csv：没有这个文件；图片旁边有 'a.csv'、'b.csv'",
         ("x.csv", "this is a folder, wanted a file", ""),
         "--labels x.csv：这是文件夹，应为文件",
     ],
@@ -283,7 +284,7 @@ ADJACENT = {
     ],
     "{0}: it defines {1}{2}": [
         ("net.py", "2 networks", ": Net, Other"),
-        "net.py：里面定义了 2 个网络：Net, Other",
+        "net.py：里面定义了 2 个网络：Net、Other",
         ("net.py", "0 networks", ""),
         "net.py：里面定义了 0 个网络",
     ],
@@ -395,6 +396,16 @@ WHOLE_MESSAGES = {
     ),
     "training with PyTorch instead of compiled kernels: the precision is half, wanted float32": (
         "由 PyTorch 训练，没有用编译好的内核：precision 是 half，应为 float32"
+    ),
+    "choose one of: onnx, state-dict": "可选：onnx、state-dict",
+    "few training images, so little can be learned about: 'a, b' (6), 'cat' (7)": (
+        "训练图片很少，学不到多少：'a, b'（6）、'cat'（7）"
+    ),
+    "ignored folders without images: photo (1), b": "忽略了没有图片的文件夹：photo (1), b",
+    "the image is 9 x 8, scaled to 8x8 (height x width) and cropped: of 1 of 1 image, on average "
+    "10%, at most 10%, of the area is cut off": (
+        "图片是 9 x 8，缩放到 8x8（高 x 宽）"
+        "并裁剪：1 张图片中有 1 张平均有 10 %、最多有 10 % 的面积被裁掉"
     ),
     "epochs is 0, wanted 1..30": "epochs 是 0，应为 1..30",
     "lr is -1, wanted at least 0": "lr 是 -1，应为不小于 0 的数",

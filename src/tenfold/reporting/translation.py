@@ -73,7 +73,9 @@ _PARTS = {
 }
 """What stands between those, but not in quotes."""
 
-_PROSE = re.compile(r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the|its|this) [a-z]+)(?![\w/.])")
+_PROSE = re.compile(
+    r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the|its|this) [a-z]+|^(?:it|this)$)(?![\w/.])"
+)
 _QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\btenfold [a-z]+( .*)?$")
 """Names in quotes, and commands."""
 
@@ -298,7 +300,7 @@ class Translator:
             for places in template.places_in(english):
                 filled = self._filled(template, places, depth, looks)
                 is_sure = template.letters >= ENOUGH_LETTERS or not filled.has_prose
-                is_needed = template.letters or literals[0] or filled.is_translated
+                is_needed = template.letters or literals[0] or literals[-1] or filled.is_translated
                 if not is_sure or not is_needed or filled.is_wrong:
                     continue
                 if not (filled.has_clauses or filled.has_prose):
