@@ -388,6 +388,14 @@ WHOLE_MESSAGES = {
     "1 of 9 images cannot be read: the image is damaged or truncated: it ends early: a.png": (
         "9 张图片中有 1 张无法读取：图片已损坏或不完整：it ends early：a.png"
     ),
+    "pets: 2 of 8 images cannot be read: not an image: it is text that starts with 'x', wanted "
+    "PNG, HEIC or PNM: b/5.png; the image (60 bytes) is damaged or truncated: it ends: a/4.png": (
+        "pets：8 张图片中有 2 张无法读取：不是图片：它是文字，开头是 'x'，应为 PNG、HEIC 或 PNM："
+        "b/5.png；图片（60 字节）已损坏或不完整：it ends：a/4.png"
+    ),
+    "1  two-labels: a/1.png, a/2.png and 3 more: the same image is labeled 'a', 'b'": (
+        "1  two-labels：a/1.png, a/2.png，另有 3 个：同一张图片的标签有 'a'、'b'"
+    ),
     "a.png: not an image: the file is empty, wanted PNG, JPEG 2000 or PNM": (
         "a.png：不是图片：文件是空的，应为 PNG、JPEG 2000 或 PNM"
     ),

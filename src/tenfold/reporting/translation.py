@@ -41,8 +41,9 @@ ANYTHING = "anything"
 ENOUGH_LETTERS = 30
 """A template with fewer does not fit a text if a sentence would be left in English."""
 
-DEEPEST, MOST_LOOKS = 12, 300
+DEEPEST, MOST_LOOKS = 12, 500
 """Places within places, and lookups in a section; what takes more of them stays English."""
+
 
 _PLACE = re.compile(r"\{(\d+|[^{}|]*(?:\|[^{}|]*)+)\}")
 """In an English template: a number, or words of which the text has one, such as `{is|are}`."""
@@ -74,7 +75,7 @@ _PARTS = {
 """What stands between those, but not in quotes."""
 
 _PROSE = re.compile(
-    r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the|its|this) [a-z]+|^(?:it|this)$)(?![\w/.])"
+    r"(?<![\w/.])(?:[a-z]+ [a-z]+ [a-z]+|(?:an?|the|its|this) [a-z]+|(?:it|this)$)(?![\w/.])"
 )
 _QUOTED = re.compile(r"(?<!\w)(?:'[^']*'|\"[^\"]*\")|\btenfold [a-z]+( .*)?$")
 """Names in quotes, and commands."""
@@ -161,7 +162,8 @@ class _Filled(NamedTuple):
         is_translated: whether anything in its places was.
         has_prose: whether there is an English sentence in one of them.
         is_wrong: whether there is one where a section should have translated it.
-        has_clauses: whether one that is kept as it is has a colon or a semicolon.
+        has_clauses: whether one that is kept as it is has a colon or a semicolon, or the
+            translation of one is not sure.
     """
 
     text: str
@@ -169,6 +171,22 @@ class _Filled(NamedTuple):
     has_prose: bool
     is_wrong: bool
     has_clauses: bool
+
+
+class _Found(NamedTuple):
+    """What a section makes of a text.
+
+    Attributes:
+        text: the translation.
+        is_sure: whether its templates do not look like those of only a part of the text.
+    """
+
+    text: str
+    is_sure: bool
+
+
+_Known = dict[tuple[str, str], _Found | None]
+"""What sections make of texts, by the text and the section."""
 
 
 def _spaced(place: re.Match[str], text: str, *, starts: bool = False, ends: bool = False) -> str:
@@ -252,10 +270,10 @@ class Translator:
         if english.startswith(NOTE):
             return self._table["notes"][NOTE] + self.text(english.removeprefix(NOTE))
         where, colon, rest = english.partition(": ")
-        if colon and (before := self._in_section(where, WHERE, 1, iter(range(MOST_LOOKS)))):
-            return f"{before}：{self.text(rest)}"
-        found = self._in_section(english, TEXTS, DEEPEST, iter(range(MOST_LOOKS)))
-        return english if found is None else found
+        if colon and (before := self._in_section(where, WHERE, 1, {})):
+            return f"{before.text}：{self.text(rest)}"
+        found = self._in_section(english, TEXTS, DEEPEST, {})
+        return english if found is None else found.text
 
     def error(self, error: TenfoldError) -> str:
         """An error's message and remedy."""
@@ -279,38 +297,44 @@ class Translator:
         paragraphs = [" ".join(each.split()) for each in english.split("\n\n")]
         return "\n\n".join(entries.get(each, each) for each in paragraphs)
 
-    def _in_section(
-        self, english: str, section: str, depth: int, looks: Iterator[int]
-    ) -> str | None:
+    def _in_section(self, english: str, section: str, depth: int, known: _Known) -> _Found | None:
         """What a section makes of a text; None if nothing.
 
         Args:
             english: a text or a part of one.
             section: by name.
             depth: of places within places that may still be translated.
-            looks: one for each lookup that may still be made.
+            known: from earlier lookups; this one is added.
         """
-        if next(looks, None) is None:
-            return None
+        key = english, section
+        if key not in known:
+            if len(known) >= MOST_LOOKS:
+                return None
+            known[key] = None  # inside of itself, too
+            known[key] = self._looked_up(english, section, depth, known)
+        return known[key]
+
+    def _looked_up(self, english: str, section: str, depth: int, known: _Known) -> _Found | None:
+        """The same, if it is not known."""
         second_best = None
         for template in self._sections.get(section, ()):
             literals = template.literals
             if not (english.startswith(literals[0]) and english.endswith(literals[-1])):
                 continue
             for places in template.places_in(english):
-                filled = self._filled(template, places, depth, looks)
+                filled = self._filled(template, places, depth, known)
                 is_sure = template.letters >= ENOUGH_LETTERS or not filled.has_prose
                 is_needed = template.letters or literals[0] or literals[-1] or filled.is_translated
                 if not is_sure or not is_needed or filled.is_wrong:
                     continue
                 if not (filled.has_clauses or filled.has_prose):
-                    return filled.text
+                    return _Found(filled.text, is_sure=True)
                 # Another template may be about all of it, and this only about what is at one end.
-                second_best = second_best or filled.text
+                second_best = second_best or _Found(filled.text, is_sure=False)
         return second_best
 
     def _filled(
-        self, template: _Template, places: Sequence[str], depth: int, looks: Iterator[int]
+        self, template: _Template, places: Sequence[str], depth: int, known: _Known
     ) -> _Filled:
         """A translation with its places; one that follows another directly must be translated."""
         is_any_translated = has_prose = is_wrong = has_clauses = False
@@ -327,7 +351,9 @@ class Translator:
                 return _spaced(place, english)
             between, instead = _LISTS.get(place["mark"], ("", ""))
             parts = _PARTS[between].findall(english) if between else [english]
-            found = [self._in_section(part, section, depth - 1, looks) for part in parts]
+            if between.join(parts) != english:
+                parts = [english]
+            found = [self._in_section(part, section, depth - 1, known) for part in parts]
             is_any_translated |= any(each is not None for each in found)
             left = any(
                 each is None and _has_prose(part) for part, each in zip(parts, found, strict=True)
@@ -335,11 +361,12 @@ class Translator:
             has_prose |= left
             is_wrong |= left and section != TEXTS
             is_wrong |= None in found and (place["mark"] == "!" or number in template.starts)
-            filled = [
-                part if each is None else each for part, each in zip(parts, found, strict=True)
-            ]
+            has_clauses |= any(each is not None and not each.is_sure for each in found)
+            said = instead.join(
+                part if each is None else each.text for part, each in zip(parts, found, strict=True)
+            )
             starts, ends = found[0] is not None, found[-1] is not None
-            return _spaced(place, instead.join(filled), starts=starts, ends=ends)
+            return _spaced(place, said, starts=starts, ends=ends)
 
         text = _FILLED.sub(filled, template.translation)
         return _Filled(text, is_any_translated, has_prose, is_wrong, has_clauses)
