@@ -428,9 +428,9 @@ def test_the_notebook_is_made_from_the_page(page: Path) -> None:
     nbformat.validate(notebook)
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     assert code == [
-        block.code.strip("\n")
+        re.sub("^[$] ", "!", block.code.strip("\n"), flags=re.MULTILINE)
         for block in pages.blocks(text_of(page))
-        if block.kind == "python" and not block.is_folded
+        if not block.is_folded
     ]
     for cell in notebook.cells:
         source = "" if cell.cell_type == "code" else CODE.sub("", cell.source)
@@ -443,36 +443,78 @@ def test_no_notebook_is_left_of_a_page_that_is_gone() -> None:
     assert {*pages.NOTEBOOKS.iterdir()} == expected
 
 
-@only_if_thorough
-def test_a_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
-    startup = tmp_path / ".ipython" / "profile_default" / "startup"
-    startup.mkdir(parents=True)
+COMMAND_ON_SMALL_DATA = f"""#!{sys.executable}
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import small_data
+from tenfold import cli
+from tenfold.recipes import choosing
+small_data.SMALL_DATA.start()
+for name, value in {QUICK_CHOICES!r}.items():
+    setattr(choosing, name, value)
+cli.main()
+"""
+
+
+def run_in_kernel(page: Path, folder: Path) -> nbformat.NotebookNode:
+    """A page's notebook with its outputs, run in an empty folder on small data."""
+    work, startup = folder / "work", folder / ".ipython" / "profile_default" / "startup"
+    commands = folder / "commands"
+    for each in (work, startup, commands):
+        each.mkdir(parents=True)
     (startup / "small_data.py").write_text(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import small_data\nsmall_data.SMALL_DATA.start()\n"
     )
-    notebook = nbformat.read(make_notebooks.notebook_path(ENGLISH[0]), as_version=4)
+    (commands / "tenfold").write_text(COMMAND_ON_SMALL_DATA)
+    (commands / "tenfold").chmod(0o755)
+    notebook = nbformat.read(make_notebooks.notebook_path(page), as_version=4)
     client = NotebookClient(
-        notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+        notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": work}}
     )
     without_screen = {name: text for name, text in os.environ.items() if name != "DISPLAY"}
     client.execute(
         env={
             **without_screen,
-            "IPYTHONDIR": str(tmp_path / ".ipython"),
+            "IPYTHONDIR": str(folder / ".ipython"),
             "OMP_NUM_THREADS": "1",
+            "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
             "PYTHONWARNINGS": "error::UserWarning",
         }
     )
-    pictures = [
-        output.metadata["image/png"]["alt"]
+    return notebook
+
+
+def outputs_in(notebook: nbformat.NotebookNode, kind: str) -> list[nbformat.NotebookNode]:
+    """A notebook's outputs of a kind."""
+    return [
+        output
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
-        if output.output_type == "display_data"
+        if output.output_type == kind
+    ]
+
+
+@only_if_thorough
+def test_a_notebook_runs_in_a_kernel(tmp_path: Path) -> None:
+    notebook = run_in_kernel(ENGLISH[0], tmp_path)
+    pictures = [
+        output.metadata["image/png"]["alt"] for output in outputs_in(notebook, "display_data")
     ]
     assert len(pictures) == 4
     assert pictures[0] == "8 images of fashion-mnist (train)"
     assert pictures[1].startswith("Plot of the training up to epoch 10: train_loss ")
     assert pictures[2] == "the weights of each class as an image"
     assert pictures[3] == "16 images of fashion-mnist (test)"
+
+
+@only_if_thorough
+def test_the_commands_of_a_notebook_run_in_its_folder(tmp_path: Path) -> None:
+    notebook = run_in_kernel(ENGLISH[5], tmp_path)
+    printed = "".join(output.text for output in outputs_in(notebook, "stream"))
+    assert "1 of 301 images cannot be read" in printed
+    assert "report runs/better/report.html" in printed
+    assert "the server has stopped with exit code 0" in printed
+    assert len(outputs_in(notebook, "display_data")) == 3
+    assert (tmp_path / "work" / "runs" / "clothes" / "model.py").exists()

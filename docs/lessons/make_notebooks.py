@@ -1,7 +1,8 @@
 """Make the notebooks from the pages: `python docs/lessons/make_notebooks.py`.
 
-Blocks of Python become code cells, everything between them text, and so do folded solutions with
-their code. The same page gives the same bytes.
+Blocks of Python and of commands become code cells, everything between them text, and so do folded
+solutions with their code. In a cell, a command starts with `!`, and a notebook goes on if it fails.
+The same page gives the same bytes.
 """
 
 from __future__ import annotations
@@ -10,12 +11,15 @@ import json
 import re
 from pathlib import Path
 
-from pages import NOTEBOOKS, PAGES, blocks, lesson_pages
+from pages import NOTEBOOKS, PAGES, Block, blocks, lesson_pages
 
 RELATIVE_LINK = re.compile(
     r"^```.*?^```$|\]\((?!https?:|#)([^)]+)\)", re.DOTALL | re.MULTILINE
 )
 """Or code, where such characters are no link."""
+
+PROMPT = re.compile(r"^\$ ", re.MULTILINE)
+"""Of a terminal."""
 
 
 def notebook_path(page: Path) -> Path:
@@ -46,11 +50,16 @@ def _parts(text: str) -> list[str]:
     """A page's text and code in turn."""
     parts, end = [], 0
     for block in blocks(text):
-        if block.kind == "python" and not block.is_folded:
+        if not block.is_folded:
             start, next_end = block.span
-            parts += [text[end:start], block.code]
+            parts += [text[end:start], cell_code(block)]
             end = next_end
     return [*parts, text[end:]]
+
+
+def cell_code(block: Block) -> str:
+    """A block as the code of a cell."""
+    return block.code if block.kind == "python" else PROMPT.sub("!", block.code)
 
 
 def _cell(kind: str, source: str, name: str) -> dict[str, object]:
