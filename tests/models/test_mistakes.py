@@ -92,7 +92,7 @@ MISTAKES = {
         MLP,
         {"return self.fc2(x)": "return x"},
         ("Net gives 20 outputs per image, wanted 10", "self.fc1 = nn.Linear(784, 10)"),
-        {"nn.Linear(784, 20)": "nn.Linear(784, 10)"},
+        {"nn.Linear(784, 20)": "nn.Linear(784, 10)", "self.fc2 = nn.Linear(20, 10)": ""},
     ),
     "features after pooling": Mistake(
         LENET,
@@ -272,6 +272,35 @@ class Net(nn.Module):
             "for 2 images, wanted a row per image (in forward: x = x.flatten())",
             "x.flatten(1)",
         ),
+    ),
+    "a layer made in forward": Mistake(
+        MLP,
+        {"return self.fc2(x)": "return nn.Linear(20, 10)(x)"},
+        ("Net.forward makes layers (return nn.Linear(20, 10)(x)), whose weights are new", "__init"),
+        {"return nn.Linear(20, 10)(x)": "return self.fc2(x)"},
+    ),
+    "a layer made again in forward": Mistake(
+        MLP,
+        {"x = x.flatten(1)": "x = x.flatten(1); self.fc2 = nn.Linear(20, 10)"},
+        ("Net.forward makes layers (x = x.flatten(1); self.fc2 = nn.Linear(20, 10))", "__init__"),
+    ),
+    "a layer that has its network inside": Mistake(
+        MLP + "\n",
+        {"self.fc2 = nn": "self.fc1.net = self\n        self.fc2 = nn"},
+        ("Net contains itself, as fc1.net, wanted layers", "self.net = (module,)"),
+        {"self.fc1.net = self": "self.fc1.net = (self,)"},
+    ),
+    "a state dict without the weights": Mistake(
+        MLP,
+        {"    def forward": "    def state_dict(self, *_, **__): return {}\n\n    def forward"},
+        ("Net.state_dict leaves out fc1.weight, fc1.bias,", "super().state_dict(*args, **kwargs)"),
+    ),
+    "a buffer that grows": Mistake(
+        MLP.replace(
+            "__init__()\n", "__init__()\n        self.register_buffer('n', torch.zeros(2))\n"
+        ),
+        {"x = x.flatten(1)": "x = x.flatten(1); self.n = torch.cat([self.n, x[0, :1]])"},
+        ("Net: n in its state dict was (2,) and became (3,) while it was used", "persistent=False"),
     ),
     "a softmax function": Mistake(
         MLP,
@@ -783,6 +812,51 @@ class Net(nn.Module):
     )
     assert note.startswith("Net: self.mean is a plain tensor, which is not saved")
     assert note.endswith('write self.register_buffer("mean", ...)')
+
+
+ODD = {
+    "a weight that is not used": (
+        {"return self.fc2(x)": "return self.fc2(x)"},
+        {"self.fc2 = nn": "self.fc3 = nn.Linear(9, 9); self.fc2 = nn"},
+        "Net: the output does not depend on fc3.weight, fc3.bias, so training does not change it",
+    ),
+    "dropout in evaluation": (
+        {"self.fc1(x))": "F.dropout(self.fc1(x), training=self.training))"},
+        {", training=self.training": ""},
+        "(in forward: x = F.relu(F.dropout(self.fc1(x)))), so no figure of it can be repeated",
+    ),
+    "a count of calls": (
+        {"x = x.flatten(1)": "self.seen = x.flatten(1); x = self.seen"},
+        {"self.seen = x": "self.calls = getattr(self, 'calls', 0) + 1; self.seen = x"},
+        "Net.forward changes self.calls, which no checkpoint keeps",
+    ),
+    "a buffer that is not saved": (
+        {"__init__()\n": "__init__()\n        self.register_buffer('n', torch.zeros(()))\n",
+         "x = x.flatten(1)": "x = x.flatten(1); self.n += 1"},
+        {"torch.zeros(())": "torch.zeros(()), persistent=False"},
+        "Net.forward changes n, which no checkpoint keeps",
+    ),
+    "Python's random numbers": (
+        {"x.flatten(1)": "x.flatten(1) + torch.rand(()) * self.training"},
+        {"torch.rand(())": "__import__('random').random()"},
+        "Net draws random numbers from Python's random, so the same run does not end the same",
+    ),
+    "a generator of its own": (
+        {"__init__()\n": "__init__()\n        self.g = None\n",
+         "x.flatten(1)": "x.flatten(1) + torch.rand((), generator=self.g) * self.training"},
+        {"self.g = None": "self.g = torch.Generator()"},
+        "Net draws random numbers from self.g, so the same run does not end the same",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_what_is_odd_is_noted(name: str, tmp_path: Path) -> None:
+    usual, odd, said = ODD[name]
+    right = changed(MLP, usual)
+    assert use(right, tmp_path) == []
+    (note,) = use(changed(right, odd), tmp_path)
+    assert said in note
 
 
 @pytest.mark.parametrize("name", MODELS)

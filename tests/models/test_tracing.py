@@ -185,17 +185,33 @@ def overwriting_block():
 
 
 class Noisy(nn.Module):
-    """A beginner's network that prints and counts its calls."""
+    """A beginner's network that prints and keeps what it saw."""
 
     def __init__(self):
         super().__init__()
-        self.layers, self.calls = nn.Sequential(nn.Flatten(), head(64)), 0
+        self.layers = nn.Sequential(nn.Flatten(), head(64))
 
     def forward(self, x):
-        self.calls += 1
         print("images:", x.shape)
         self.last = x
         return self.layers(x)
+
+
+class Counting(nn.Module):
+    """Changes what it computes, or could, with each call."""
+
+    seen, calls_of_all = (), 0
+
+    def __init__(self, count):
+        super().__init__()
+        self.fc, self.drop, self.calls, self.count = head(64), nn.Dropout(0.1), 0, count
+
+    def forward(self, x):
+        self.count(self)
+        return self.fc(self.drop(x.flatten(1)))
+
+
+CALLS = [0]
 
 
 def raw_tensors():
@@ -532,6 +548,13 @@ NO_LISTS = {
     "chance of NumPy decides": lambda: flat_forward(
         lambda self, x: self.fc(x) if np.random.rand() < 2 else x  # noqa: NPY002
     ),
+    "calls that are counted": lambda: Counting(lambda m: setattr(m, "calls", m.calls + 1)),
+    "calls that are counted in the class": lambda: Counting(
+        lambda m: setattr(type(m), "calls_of_all", type(m).calls_of_all + 1)
+    ),
+    "calls that are counted in a global variable": lambda: Counting(lambda _: CALLS.append(1)),
+    "dropout that grows": lambda: Counting(lambda m: setattr(m.drop, "p", m.drop.p + 0.01)),
+    "a layer that is replaced": lambda: Counting(lambda m: setattr(m, "fc", head(64))),
     "dropout that never stops": lambda: flat_forward(lambda self, x: self.fc(F.dropout(x, 0.1))),
     "dropout of channels": lambda: window(nn.Dropout2d(0.1)),
     "dropout of everything": lambda: flat(nn.Dropout(1.0), head(64)),

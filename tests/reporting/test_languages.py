@@ -74,7 +74,13 @@ NOTES = {
     "data/folders/damage.py": ("left_out_note",),
     "data/folders/layout.py": ("notes", "lookalikes"),
     "evaluation/report.py": ("note",),
-    "models/mistakes/checking.py": ("_about_frozen", "_about_printing"),
+    "models/mistakes/checking.py": (
+        "_about_frozen",
+        "_about_printing",
+        "_try_training",
+        "_forgotten_in_training",
+        "_try_evaluation",
+    ),
     "reporting/pages/report_facts.py": ("concern",),
 }
 """By module, the functions and constants that make notes."""

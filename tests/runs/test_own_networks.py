@@ -185,6 +185,55 @@ def test_a_resumed_run_ends_with_the_same_bits(net: Path, name: str, engine: str
     assert [m.train_loss for m in resumed.history] == [m.train_loss for m in whole.history]
 
 
+class Counts(TwoLayers):
+    """Doubles its dropout with every batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(0.01)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        if self.training:
+            self.drop.p = min(0.5, 2 * self.drop.p)
+        return super().forward(self.drop(x))
+
+
+def test_a_network_that_remembers_is_trained_as_it_is_and_not_resumed_as_exact(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = train(Counts, "whole", watcher=(watcher := StopsAt()))
+    assert whole.facts.layers is None
+    said = "Counts.forward changes drop.p, which no checkpoint keeps"
+    assert any(note.startswith(said) for note in watcher.notes)
+    with pytest.raises(InterruptedRunError):
+        train(Counts, "parts", watcher=StopsAt(20))
+    resumed = tenfold.resume("parts", model=Counts, quiet=True)
+    assert [session.bit_exact for session in resumed.facts.sessions] == [True, False]
+    assert resumed.facts.sessions[1].notes[-1].startswith(f"not bit-exact: {said}")
+
+
+class Grows(TwoLayers):
+    """Has another layer after some batches."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits."""
+        self.calls = getattr(self, "calls", 0) + 1
+        if self.calls == 10:
+            self.third = nn.Linear(2, 2)
+        return super().forward(x)
+
+
+def test_a_network_whose_state_dict_changes_in_training_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"Grows: third.bias in its state dict was not there and"):
+        train(Grows, "run")
+    assert json.loads(Path("run/run.json").read_text("utf-8"))["status"] == "failed"
+
+
 def test_a_traced_run_can_be_resumed_with_its_code_too(net: Path) -> None:
     train("net.py:Net", "run", epochs=1)
     with_code = tenfold.resume("run", epochs=2, model="net.py:Net", quiet=True)
@@ -445,7 +494,7 @@ def test_a_missing_file_is_told_with_the_folder_that_has_none(
     monkeypatch.chdir(tmp_path)
     answer = tenfold("train", "digits", "--model", "net.py:Net")
     assert answer.code == 2
-    assert f"net.py: no such file in {tmp_path}; name the file" in answer.err
+    assert f"net.py: no such file in the folder {tmp_path}; name the file" in answer.err
 
 
 def test_annotations_are_as_in_the_users_file(net: Path, tenfold: Tenfold) -> None:

@@ -55,11 +55,12 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
         UsageError: there is no such file, or it raises an error, whose line the message names.
     """
     if not is_file(path):
-        found = found_at(path)
-        if not exists(path):
-            found += f" in {shell_quoted(str(absolute(path).parent))}"
+        folder = shell_quoted(str(absolute(path).parent))
         raise UsageError(
-            f"{path}: {found}", remedy="name the file with the network, such as net.py:Net"
+            f"{path}: {found_at(path)}"
+            if exists(path)
+            else f"{path}: no such file in the folder {folder}",
+            remedy="name the file with the network, such as net.py:Net",
         )
     code = CodeFile(path.name, read_text(path, LARGEST_SOURCE), path)
     place = str(absolute(path))  # of another folder, `net.py` is another file to Python's caches

@@ -41,22 +41,27 @@ def changes_in(before: Mapping[str, object], after: Mapping[str, object]) -> lis
     ]
 
 
-def random_states(network: nn.Module) -> dict[str, object]:
-    """By a name for it, the state of each source of random numbers that is not PyTorch's own."""
-    found: dict[str, object] = {
-        "Python's random": random.getstate(),
-        "NumPy": np.random.get_state(),  # noqa: NPY002 - users' code draws from it
-    }
-    for name, value in _attributes(network):
-        for kind, state in _STATES:
-            if isinstance(value, kind):
-                found[name] = state(value)
-    return found
+class RandomStates:
+    """The states of all sources of random numbers but PyTorch's own, as they are now.
 
+    Args:
+        network: whose attributes may be generators.
+    """
 
-def drawn_from(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The names of the sources of random numbers whose state has changed."""
-    return [name for name in after if not _is_same(before.get(name), after[name])]
+    def __init__(self, network: nn.Module) -> None:
+        self._by_name: dict[str, object] = {
+            "Python's random": random.getstate(),
+            "NumPy": np.random.get_state(),  # noqa: NPY002 - users' code draws from it
+        }
+        for name, value in _attributes(network):
+            for kind, state in _STATES:
+                if isinstance(value, kind):
+                    self._by_name[name] = state(value)
+
+    def drawn_until(self, later: RandomStates) -> list[str]:
+        """The names of the sources whose states are others later."""
+        states = later._by_name
+        return [name for name in states if not _is_same(self._by_name.get(name), states[name])]
 
 
 _STATES: tuple[tuple[type, Callable[[Any], object]], ...] = (

@@ -276,7 +276,7 @@ def _assembled(
         ),
         start=None if start is None else start.facts,
         own=resources.own,
-        forgets=forgets,
+        forgets=forgets if layers is None else (),
         shapes=shapes_of(network),
         features=features,
         background=background_of(train.image_array),

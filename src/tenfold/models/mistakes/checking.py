@@ -16,7 +16,7 @@ from tenfold.models.mistakes import declarations, outputs, values
 from tenfold.models.mistakes.explaining import explained, named
 from tenfold.models.mistakes.naming import called, in_forward, lines_of_forward
 from tenfold.models.mistakes.trial import Call, device_of, leaves_of, recorded, undone
-from tenfold.models.remembering import changes_in, drawn_from, memory_of, random_states
+from tenfold.models.remembering import RandomStates, changes_in, memory_of
 
 _IMAGES = 2
 """With one, a batch that is mixed up would not show, and batch normalization would fail."""
@@ -161,16 +161,16 @@ def _forgotten_in_training(network: nn.Module, images: Tensor) -> list[str]:
     kind = type(network).__name__
     saved = {*network.state_dict()}
     buffers = {name: each.clone() for name, each in network.named_buffers() if name not in saved}
-    memory, states = memory_of(network), random_states(network)
+    memory, states = memory_of(network), RandomStates(network)
     with torch.no_grad(), explained(network, images):
         network(images)
+    drawn = states.drawn_until(RandomStates(network))
     changed = changes_in(memory, memory_of(network))
     changed += [
         name
         for name, each in network.named_buffers()
         if name in buffers and not torch.equal(each, buffers[name])
     ]
-    drawn = drawn_from(states, random_states(network))
     found = []
     if drawn:
         found.append(
