@@ -55,7 +55,7 @@ def test_all_are_named_at_once(photos: Path, tenfold: Tenfold, command: tuple[st
     assert all(name in line for name in BAD)
     assert line.endswith(
         "; replace or remove them, or leave out what is bad: tenfold data, train and evaluate "
-        "have --skip-bad"
+        "have --skip-bad, in Python skip_bad=True"
     )
     assert not Path("runs").exists()
     error = json.loads(tenfold(*command, "--json").out)["error"]

@@ -65,8 +65,12 @@ def show_run(run: Run, as_json: bool) -> None:
 
 @contextmanager
 def watching(quiet: bool = False, log_every: int = 0, plot: bool = False) -> Iterator[Watcher]:
-    """The watcher for this output: a progress bar on a terminal, plain lines elsewhere."""
-    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    """The watcher for this output: a progress bar on a terminal, plain lines elsewhere.
+
+    A notebook gives its commands what looks like a terminal, but it cannot redraw a line.
+    """
+    is_in_notebook = "JPY_PARENT_PID" in os.environ
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb" or is_in_notebook:
         from tenfold.reporting.terminal import PlainWatcher
 
         yield _plotting(PlainWatcher(log_every=log_every, quiet=quiet), plot)

@@ -67,7 +67,8 @@ def refuse(
     remedy += (
         ""
         if skipping
-        else ", or leave out what is bad: tenfold data, train and evaluate have --skip-bad"
+        else ", or leave out what is bad: tenfold data, train and evaluate have --skip-bad, in "
+        "Python skip_bad=True"
     )
     return _error(list(bad_files.items()), images, str(path), str(path), remedy)
 
