@@ -20,6 +20,7 @@ from tenfold.runs.folder import (
     new_folder,
     plain_name,
 )
+from tenfold.runs.run import bundle_path
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 
@@ -177,6 +178,9 @@ def test_a_folder_is_called_as_its_data(data: str, name: str) -> None:
 def test_a_run_of_a_similar_name_is_proposed(tmp_path: Path, folder: RunFolder) -> None:
     with pytest.raises(FileRefusedError, match="no such folder; did you mean") as caught:
         existing_run(folder.path.with_name(f"{folder.path.name}s"))
+    assert caught.value.remedy == f"did you mean {str(folder.path)!r}?"
+    with pytest.raises(FileRefusedError, match="no such folder or file; did you mean") as caught:
+        bundle_path(folder.path.with_name(f"{folder.path.name}s"))
     assert caught.value.remedy == f"did you mean {str(folder.path)!r}?"
     with pytest.raises(FileRefusedError, match="name a folder that tenfold train has made"):
         existing_run(tmp_path / "elsewhere" / "x")

@@ -315,18 +315,21 @@ def existing_run(path: Path) -> RunFolder:
         if is_folder(folder.checkpoints):
             raise FileRefusedError(f"{folder.facts}: {found_at(folder.facts)}", remedy=PUT_BACK)
         refuse_group(path)
-        found, others = "not a run folder", []
-        if not exists(path):
-            found = "no such folder"
-            others = [each.parent.name for each in path.parent.glob(f"*/{FACTS}")]
-        similar = nearest(path.name, sorted(others))
+        found = "not a run folder" if exists(path) else "no such folder"
         raise FileRefusedError(
             f"{folder}: {found}",
-            remedy=f"did you mean {str(path.parent / similar)!r}?"
-            if similar
-            else "name a folder that tenfold train has made",
+            remedy=similar_run(path) or "name a folder that tenfold train has made",
         )
     return folder
+
+
+def similar_run(path: Path) -> str:
+    """The remedy for a path where nothing is: a run of a similar name beside it; empty if none."""
+    if exists(path):
+        return ""
+    others = [each.parent.name for each in path.parent.glob(f"*/{FACTS}")]
+    similar = nearest(path.name, sorted(others))
+    return f"did you mean {str(path.parent / similar)!r}?" if similar else ""
 
 
 def refuse_group(path: Path) -> None:

@@ -24,7 +24,7 @@ from tenfold.paths import found_at, is_file, is_folder
 from tenfold.recipes import Recipe, parse_recipe, validate
 from tenfold.recipes.older import upgraded_recipe
 from tenfold.runs.facts import PUT_BACK, RunFacts
-from tenfold.runs.folder import RunFolder, existing_run, refuse_group, sha256_of
+from tenfold.runs.folder import RunFolder, existing_run, refuse_group, sha256_of, similar_run
 from tenfold.runs.page import ReportPage
 from tenfold.runs.resources import choose_device
 from tenfold.storage import absolute, refusal_of
@@ -385,7 +385,7 @@ def bundle_path(path: Path) -> Path:
             f"{folder}: {found_at(path, 'folder or file')}",
             remedy="name the run first, and the data after it"
             if is_data
-            else "name a run's folder or its model.safetensors",
+            else similar_run(path) or "name a run's folder or its model.safetensors",
         )
     bundles, is_run = [folder.model, folder.best], is_file(folder.facts)
     if is_run:

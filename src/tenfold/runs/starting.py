@@ -18,6 +18,7 @@ from tenfold.models.weight_order import COUNT, NotMatchedError, other_names
 from tenfold.paths import exists
 from tenfold.recipes import AugmentRecipe, Recipe
 from tenfold.runs.facts import StartFacts
+from tenfold.runs.folder import similar_run
 from tenfold.runs.run import note_on_run, read_own_bundle
 from tenfold.storage import StoredTensor, absolute, expanded, open_regular
 
@@ -98,7 +99,7 @@ def read_start(recipe: Recipe) -> Start | None:
         if not exists(path):
             raise FileRefusedError(
                 f"{path}: no such folder or file",
-                remedy="name a run's folder or its model.safetensors",
+                remedy=similar_run(path) or "name a run's folder or its model.safetensors",
             )
         bundle, folder = read_own_bundle(path)
         if bundle.header.own is None:
