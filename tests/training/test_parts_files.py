@@ -12,7 +12,7 @@ from test_parts import batches, network
 import tenfold
 from tenfold.errors import FileRefusedError, UsageError
 from tenfold.models import build
-from tenfold.training import own_checkpoint
+from tenfold.training import parts_checkpoint
 from tenfold.training.parts import train_epoch
 from tenfold.training.parts_files import load_checkpoint, save_checkpoint
 
@@ -102,7 +102,7 @@ def test_version_1_with_the_names_of_today_is_loaded_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Names changed a little before the version did."""
-    monkeypatch.setattr(own_checkpoint, "VERSION", 1)
+    monkeypatch.setattr(parts_checkpoint, "VERSION", 1)
     model, path = build("mlp", (1, 4, 4), 3), tmp_path / "x.safetensors"
     save_checkpoint(path, model, torch.optim.SGD(model.parameters(), lr=0.1), epoch=2)
     monkeypatch.undo()

@@ -14,12 +14,12 @@ from tenfold.models.weight_names import with_own_prefixes
 from tenfold.models.weight_order import NotMatchedError
 from tenfold.storage import as_json
 from tenfold.training.optimizer_state import load_optimizer
-from tenfold.training.own_checkpoint import read_own_checkpoint, write_own_checkpoint
+from tenfold.training.parts_checkpoint import read_parts_checkpoint, write_parts_checkpoint
 from tenfold.training.state import require_same_weights
 from tenfold.training.torch_checkpoint import read_torch_checkpoint, write_torch_checkpoint
 from tenfold.training.weights import matched_names, weights_of
 
-_WRITERS = {"safetensors": write_own_checkpoint, "torch": write_torch_checkpoint}
+_WRITERS = {"safetensors": write_parts_checkpoint, "torch": write_torch_checkpoint}
 
 
 def save_checkpoint(
@@ -97,7 +97,7 @@ def load_checkpoint(
         names = with_own_prefixes(found, own)
         weights = {names[name]: tensor for name, tensor in found.items()}
     else:
-        weights, state, facts = read_own_checkpoint(path, model)
+        weights, state, facts = read_parts_checkpoint(path, model)
     try:
         require_same_weights(own, weights)
         if optimizer is not None and state is not None:

@@ -16,7 +16,7 @@ from tenfold.models.weight_order import COUNT, NotMatchedError, other_names
 from tenfold.paths import is_folder
 from tenfold.storage import kind_of
 from tenfold.tensors import differences
-from tenfold.training.own_checkpoint import KIND, read_own_checkpoint
+from tenfold.training.parts_checkpoint import KIND, read_parts_checkpoint
 
 _AS_TRAINED = "build the model with the layers, classes and image size that they were trained with"
 
@@ -113,7 +113,7 @@ def _read(path: Path, model: nn.Module) -> tuple[dict[str, Tensor], bool]:
             f"{path}: this is {what}, wanted a file of weights", remedy=_OF_TENFOLD.format(place)
         )
     if kind == KIND:
-        return read_own_checkpoint(path, model).weights, False
+        return read_parts_checkpoint(path, model).weights, False
     file = read_weights(path)
     return file.weights, file.keeps_order
 

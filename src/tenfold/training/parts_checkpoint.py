@@ -23,7 +23,7 @@ class _PartsHeader(Facts):
     facts: dict[str, Any]
 
 
-class OwnCheckpoint(NamedTuple):
+class PartsCheckpoint(NamedTuple):
     """What is in such a file."""
 
     weights: dict[str, Tensor]
@@ -34,7 +34,7 @@ class OwnCheckpoint(NamedTuple):
     """What was saved with them."""
 
 
-def write_own_checkpoint(
+def write_parts_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, facts: Mapping[str, object]
 ) -> None:
     """Write a model, an optimizer and JSON values.
@@ -54,8 +54,8 @@ def write_own_checkpoint(
     )
 
 
-def read_own_checkpoint(path: Path, model: nn.Module) -> OwnCheckpoint:
-    """Read what `write_own_checkpoint` wrote.
+def read_parts_checkpoint(path: Path, model: nn.Module) -> PartsCheckpoint:
+    """Read what `write_parts_checkpoint` wrote.
 
     Args:
         path: the file.
@@ -70,7 +70,7 @@ def read_own_checkpoint(path: Path, model: nn.Module) -> OwnCheckpoint:
     weights = part_of(tensors, "model")
     if file.version == 1 and weights.keys() != model.state_dict().keys():
         weights = _from_version_1(weights, model)
-    return OwnCheckpoint(weights, (header.optimizer, part_of(tensors, "optimizer")), header.facts)
+    return PartsCheckpoint(weights, (header.optimizer, part_of(tensors, "optimizer")), header.facts)
 
 
 def _from_version_1(weights: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
