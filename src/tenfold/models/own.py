@@ -11,7 +11,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from tenfold.errors import UsageError, counted, did_you_mean, listing, printable
-from tenfold.models.own_files import CodeFile, code_of, run_file
+from tenfold.models.own_files import CodeFile, Siblings, code_of, run_file
 from tenfold.storage import Facts, expanded
 
 if TYPE_CHECKING:
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 else:
     nn = Layer = Any
 
-_CODE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[^:/\\]*))?")
-
+_CODE = re.compile(r"(?P<file>.+\.py)(?::(?P<name>[^/\\]*))?")
 
 LONGEST_NAME = 200
+"""Characters that the name of a class or a function may have."""
 
 LARGEST_NETWORK = 2**30
-"""Maximum number of weights of a network that a file describes: 4 GiB in single precision."""
+"""Maximum number of weights of a network that a file or arguments describe: 4 GiB in single
+precision."""
 
 NAMELESS = "network"
 """What a network is called of which the user's code has no name."""
@@ -138,7 +139,13 @@ class OwnModel:
 
         taken = {} if self.given is not None or self.recorded is not None else arguments
         self._require_taken(taken)
-        with named(f"making {self.name}"), explained(None, None), redirect_stdout(sys.stderr):
+        siblings = self._siblings
+        with (
+            nullcontext() if siblings is None else siblings.importable(),
+            named(f"making {self.name}"),
+            explained(None, None),
+            redirect_stdout(sys.stderr),
+        ):
             network = self.maker(**taken)
         if not isinstance(network, Module):
             raise UsageError(
@@ -149,6 +156,15 @@ class OwnModel:
                 else "let it return the network",
             )
         return network
+
+    def imports_known(self) -> AbstractContextManager[None]:
+        """Inside the block, Python knows what its file has imported: PyTorch's compiler asks."""
+        siblings = self._siblings
+        return nullcontext() if siblings is None else siblings.known()
+
+    @property
+    def _siblings(self) -> Siblings | None:
+        return None if self.code is None else self.code.siblings
 
     def _require_taken(self, arguments: Mapping[str, Any]) -> None:
         try:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from tenfold.errors import UsageError, did_you_mean, listing
-from tenfold.models.own import WITHOUT_FILE
+from tenfold.errors import UsageError, did_you_mean, listing, shell_quoted
+from tenfold.models.own import LARGEST_NETWORK, WITHOUT_FILE, is_code
+from tenfold.paths import is_file
 from tenfold.types import ImageShape
 
 if TYPE_CHECKING:
@@ -44,9 +45,6 @@ _WANTED = {
 }
 """What a model's argument may be, in words, by the type of its default."""
 
-LARGEST_MODEL = 2**30
-"""Maximum number of parameters of a model: 4 GiB in single precision."""
-
 
 def build(
     name: str,
@@ -67,7 +65,7 @@ def build(
 
     Raises:
         UsageError: an unknown name, a value of the wrong type or out of range, images too small for
-            the model, or more than `LARGEST_MODEL` parameters.
+            the model, or more than `LARGEST_NETWORK` parameters.
     """
     import torch
 
@@ -77,10 +75,10 @@ def build(
     with torch.device("meta"):
         outline = model_class(shape, classes, **complete)
     parameters = sum(parameter.numel() for parameter in outline.parameters())
-    if parameters > LARGEST_MODEL:
+    if parameters > LARGEST_NETWORK:
         raise UsageError(
             f"{name}: on images of {shape} it would have {parameters:,} parameters, "
-            f"wanted at most {LARGEST_MODEL:,}",
+            f"wanted at most {LARGEST_NETWORK:,}",
             remedy="choose smaller layers or smaller images",
         )
     if device is not None and torch.device(device).type == "meta":
@@ -114,15 +112,23 @@ def _model_class(name: str) -> Callable[..., nn.Module]:
             f"the model {name} is code that was in no file",
             remedy="pass it again in Python, with model=",
         )
-    if name not in MODELS and name.partition(":")[0].endswith(".py"):
+    if name not in MODELS and is_code(name):
         raise UsageError(
             f"the model {name} is code, which is run only if you name it yourself",
             remedy=f"add --model {name}, with the path of the file",
         )
     if name not in MODELS:
-        raise UsageError(f"there is no model {name!r}", remedy=did_you_mean(name, MODELS))
+        raise UsageError(f"there is no model {name!r}", remedy=how_to_name_instead(name))
     model_class: Callable[..., nn.Module] = pkgutil.resolve_name(MODELS[name])
     return model_class
+
+
+def how_to_name_instead(name: str) -> str:
+    """What to do about a name that no model has: it may be a file's, without `.py`."""
+    file = f"{name}.py"
+    if is_file(file):
+        return f"name your own network by its file: {shell_quoted(file)}"
+    return did_you_mean(name, MODELS)
 
 
 def _image_shape(name: str, input_shape: Sequence[object]) -> ImageShape:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tenfold.data.dataset import ImageDataset
 from tenfold.evaluation.report import Report
 from tenfold.runs.prepared import Prepared
 from tenfold.training.advice import (
@@ -15,7 +14,6 @@ from tenfold.training.advice import (
     advice_on_the_last_steps,
     constant_loss,
 )
-from tenfold.types import as_array
 
 _LOOKED_AT_AGAIN, _VALUES_LOOKED_AT = 2048, 2**25
 """Training images that are classified with the weights at the end, at most; and their values."""
@@ -50,18 +48,12 @@ def concern_about(prepared: Prepared, epoch: int, report: Report | None) -> str:
     return advice_on_the_last_steps(
         epoch,
         kept.train_acc,
-        number_right(prepared, train.select(some)) / n,
+        prepared.number_right(train.select(some)) / n,
         n=len(train),
         batch_size=recipe.batch_size,
         falls=recipe.schedule != "constant",
         averages=_averages(prepared),
     )
-
-
-def number_right(prepared: Prepared, dataset: ImageDataset) -> int:
-    """How many images of a data set the current model answers right."""
-    answers = as_array(prepared.logits(dataset)).argmax(axis=1)
-    return int((answers == dataset.label_array).sum())
 
 
 def _averages(prepared: Prepared) -> str:

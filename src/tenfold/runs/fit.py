@@ -16,15 +16,12 @@ from tenfold.evaluation.report import Report, report_of
 from tenfold.listening import Listener
 from tenfold.models.mistakes.checking import require_same_shapes
 from tenfold.recipes import Recipe
-from tenfold.runs.concern import concern_about, number_right
+from tenfold.runs.concern import concern_about
 from tenfold.runs.facts import Figures
 from tenfold.runs.prepared import Prepared, train_prepared
 from tenfold.runs.preparing import prepare
 from tenfold.runs.resources import USUAL, Resources
-from tenfold.runs.starting import (
-    read_start,
-    with_start,
-)
+from tenfold.runs.starting import read_start, with_start
 from tenfold.tensors import part_of, to_stored
 from tenfold.training.history import EpochMetrics
 from tenfold.training.loop import Outcome
@@ -121,12 +118,12 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
     state, splits = prepared.state, prepared.splits
     size = prepared.recipe.eval_batch_size
     epoch, weights = state.final_weights()
-    state.model.load_state_dict(weights)
     temperature, report = 1.0, None
     with (
         prepared.failures_named(),
         out_of_memory_explained(state, batch_size=None, eval_batch_size=size),
     ):
+        state.model.load_state_dict(weights)
         logits = {
             part.split: as_array(prepared.logits(part))
             for part in (splits.val, splits.test)
@@ -139,7 +136,7 @@ def finish(prepared: Prepared, outcome: Outcome, *, listener: Listener) -> Fitte
         learned, n_added, train = 0, prepared.data.n_added, splits.train
         if n_added:
             last = np.arange(len(train) - n_added, len(train))
-            learned = number_right(prepared, train.select(last))
+            learned = prepared.number_right(train.select(last))
         concern = concern_about(prepared, epoch, report)
     if n_added:
         listener.note(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tenfold.data.dataset import ImageDataset, Splits
@@ -30,6 +30,7 @@ from tenfold.training.memory import out_of_memory_explained
 from tenfold.training.schedules import Schedule
 from tenfold.training.state import TrainingState
 from tenfold.training.watching import Watcher
+from tenfold.types import as_array
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,14 @@ class Prepared:
         assert isinstance(model, ImageModel), "`prepare` made it"
         return model
 
-    def failures_named(self) -> AbstractContextManager[None]:
-        """Inside the block, errors of the user's own code become ours."""
-        return nullcontext() if self.own is None else named(f"training {self.own.name}")
+    @contextmanager
+    def failures_named(self) -> Iterator[None]:
+        """Inside the block, errors of the user's own code become ours, and it can be compiled."""
+        if self.own is None:
+            yield
+            return
+        with self.own.imports_known(), named(f"training {self.own.name}"):
+            yield
 
     @property
     def shown(self) -> ImageDataset | None:
@@ -117,6 +123,11 @@ class Prepared:
     def own_facts(self) -> OwnFacts | None:
         """What is recorded of a network of the user's own."""
         return None if self.own is None else self.own.facts_of(self.model.network)
+
+    @property
+    def own_layers(self) -> tuple[Layer, ...] | None:
+        """The layers of a network of the user's own, if it is a list of them."""
+        return None if self.own is None else self.layers
 
     @property
     def code_path(self) -> str:
@@ -148,6 +159,11 @@ class Prepared:
     def evaluate(self, dataset: ImageDataset) -> Report:
         """The current model's figures on a data set, computed the same way as in validation."""
         return report_of(self.logits(dataset), dataset, self.class_weights)
+
+    def number_right(self, dataset: ImageDataset) -> int:
+        """How many images of a data set the current model answers right."""
+        answers = as_array(self.logits(dataset)).argmax(axis=1)
+        return int((answers == dataset.label_array).sum())
 
     def logits(self, dataset: ImageDataset) -> Logits:
         """The current model's logits on a data set."""

@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
@@ -240,7 +241,9 @@ def _assembled(
             )
         engine = choose_frozen(engine_name, features, state, train, settings)
     else:
-        engine = choose_engine(engine_name, state, train, settings, layers)
+        own = resources.own
+        with nullcontext() if own is None else own.imports_known():
+            engine = choose_engine(engine_name, state, train, settings, layers)
     if engine.why_not_native and device.type == "cpu":
         listener.note(because_of(engine.why_not_native))
     if recipe.channels_last and engine.kind.name == NATIVE:

@@ -267,3 +267,13 @@ def require_parameters(network: nn.Module) -> None:
             f"{kind} is on the meta device, where weights have no values",
             remedy='leave out device="meta" where its layers are made',
         )
+
+
+def imported_late(failure: Failure, match: re.Match[str]) -> UsageError | None:
+    """A module that is imported in `forward`, when the file's folder is no longer searched."""
+    if failure.network is None or not isinstance(failure.error, ModuleNotFoundError):
+        return None
+    return failure.explained_by(
+        f"there is no module {match[1]!r} to be imported while the network computes",
+        remedy="import it at the top of the file, which may import what is in its folder",
+    )

@@ -26,6 +26,8 @@ _TYPES = (
 _CASES: tuple[tuple[str, _Case], ...] = (
     (r"^.*(?:Byte|unsigned char)", values.raw_pixels),
     (r"has no attribute 'to'|must be Tensor, not", values.not_a_tensor),
+    (r"not compiled with CUDA|No CUDA GPUs are|Found no NVIDIA driver", values.no_gpu),
+    (r"^No module named '([\w.]+)'", declarations.imported_late),
     # Declarations
     (r"before Module\.__init__\(\) call", declarations.init_not_called),
     (r"has no attribute '(\w+)'", declarations.init_not_called),

@@ -111,6 +111,15 @@ def require_storable_state(network: nn.Module) -> None:
             )
 
 
+def no_gpu(failure: Failure, _match: re.Match[str]) -> UsageError:
+    """A network that moves itself, or what it gets, to a GPU that is not there."""
+    return failure.explained_by(
+        "PyTorch has no CUDA device here",
+        remedy="leave out .cuda(): a run moves the network and the images to its device, and "
+        "--device cuda chooses that",
+    )
+
+
 def wrong_device(failure: Failure, _match: re.Match[str]) -> UsageError | None:
     """Tensors on several devices."""
     network, images = failure.network, failure.images
