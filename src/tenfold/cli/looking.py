@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -34,7 +35,6 @@ from tenfold.cli.output import in_columns, open_in_viewer, show, watching
 from tenfold.errors import (
     DataError,
     UsageError,
-    did_you_mean,
 )
 from tenfold.listening import WithoutNotes
 from tenfold.paths import exists
@@ -187,6 +187,7 @@ def summary(
     from tenfold.models import MODELS, build
     from tenfold.models.own import is_code, own_model
     from tenfold.models.summary import summarize
+    from tenfold.models.table import how_to_name_instead
     from tenfold.runs.run import read_own_bundle, source_of
     from tenfold.types import ImageShape
 
@@ -220,9 +221,10 @@ def summary(
             raise UsageError(f"{model}: no such folder or file", remedy="name a run or a model")
         raise UsageError(
             f"{model!r} is neither a model nor a run",
-            remedy=did_you_mean(model, MODELS),
+            remedy=how_to_name_instead(model),
         )
-    table = summarize(network, image_shape, name)
+    with redirect_stdout(sys.stderr):  # what a network of the user's own prints is no result
+        table = summarize(network, image_shape, name)
     show(table.to_dict(), as_json, lambda: str(table))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,8 +67,15 @@ def show_run(run: Run, as_json: bool) -> None:
 def watching(quiet: bool = False, log_every: int = 0, plot: bool = False) -> Iterator[Watcher]:
     """The watcher for this output: a progress bar on a terminal, plain lines elsewhere.
 
-    A notebook gives its commands what looks like a terminal, but it cannot redraw a line.
+    A notebook gives its commands what looks like a terminal, but it cannot redraw a line. What a
+    network of the user's own prints goes to standard error, away from results.
     """
+    with redirect_stdout(sys.stderr), _on_stderr(quiet, log_every, plot) as watcher:
+        yield watcher
+
+
+@contextmanager
+def _on_stderr(quiet: bool, log_every: int, plot: bool) -> Iterator[Watcher]:
     is_in_notebook = "JPY_PARENT_PID" in os.environ
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb" or is_in_notebook:
         from tenfold.reporting.terminal import PlainWatcher

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -147,7 +148,8 @@ def serve(
                     f"({printable(bundle.header.model)}); {saving}stop it with Ctrl-C"
                 ),
             )
-            server.run()
+            with redirect_stdout(sys.stderr):  # what a network of the user's own prints
+                server.run()
             watcher.note("stopped")
         request.signal_number = 0  # everything was answered: the stop is no interruption
 

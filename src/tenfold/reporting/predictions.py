@@ -27,13 +27,14 @@ class Writer:
 
     def __init__(self, min_confidence: float) -> None:
         self.min_confidence, self.count = min_confidence, 0
+        self.stream = sys.stdout  # that of the command; a network may print while it computes
 
     def write(self, answer: Answer) -> None:
         """Write an answer; what cannot be read is left to the caller."""
         self.count += 1
         if answer.guesses:
             self._write(answer)
-            sys.stdout.flush()
+            self.stream.flush()
 
     def close(self) -> None:
         """Write what comes after the last answer."""
@@ -44,12 +45,12 @@ class Writer:
 
     def _write(self, answer: Answer) -> None:
         guesses = ", ".join(f"{printable(g.name)} {_chance(g.probability)}" for g in answer.guesses)
-        say = speaker(sys.stdout)
+        say = speaker(self.stream)
         text = f"{say(UNSURE)} ({guesses})" if self.is_unsure(answer) else guesses
         line = f"{printable(answer.name)}: {text}"
         if answer.true_class:
             line = say(f"{printable(answer.name)} ({printable(answer.true_class)}): {text}")
-        sys.stdout.write(f"{line}\n")
+        self.stream.write(f"{line}\n")
 
 
 class CsvWriter(Writer):
@@ -57,7 +58,7 @@ class CsvWriter(Writer):
 
     def __init__(self, min_confidence: float) -> None:
         super().__init__(min_confidence)
-        self._rows = csv.writer(sys.stdout, lineterminator="\n")
+        self._rows = csv.writer(self.stream, lineterminator="\n")
         self._rows.writerow(["image", "rank", "class", "probability"])
 
     def _write(self, answer: Answer) -> None:
@@ -81,8 +82,8 @@ class LinesWriter(Writer):
     def write(self, answer: Answer) -> None:
         """Write an answer."""
         self.count += 1
-        sys.stdout.write(f"{json_line(self.facts_of(answer))}\n")
-        sys.stdout.flush()
+        self.stream.write(f"{json_line(self.facts_of(answer))}\n")
+        self.stream.flush()
 
     def facts_of(self, answer: Answer) -> dict[str, Any]:
         """An answer, JSON-serializable."""
@@ -118,7 +119,7 @@ class JsonWriter(LinesWriter):
 
     def close(self) -> None:
         """Write all answers."""
-        sys.stdout.write(f"{json_line({**self._facts, 'predictions': self._answers})}\n")
+        self.stream.write(f"{json_line({**self._facts, 'predictions': self._answers})}\n")
 
 
 def writer_of(kind: str, facts: Mapping[str, Any], min_confidence: float) -> Writer:
