@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from tenfold.deployment.background import Background
-from tenfold.errors import FileRefusedError, UsageError, listing, quoted, shell_quoted
+from tenfold.errors import FileRefusedError, UsageError, listing, printable, quoted, shell_quoted
 from tenfold.models.layers import Layer, Network, output_shapes, require_weights
 from tenfold.models.older import renamed_weights, without_idle_dropout
 from tenfold.models.own import OwnFacts, OwnModel
@@ -30,11 +30,11 @@ from tenfold.storage import Facts, StoredTensor, checked, read_tensors, write_te
 from tenfold.types import ImageShape
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from tenfold.models.image_model import ImageModel
 else:
-    nn = ImageModel = Any
+    Tensor = nn = ImageModel = Any
 
 KIND, VERSION = "tenfold-bundle", 5
 
@@ -156,6 +156,7 @@ class Bundle:
         place: where it was read from, for messages.
         sha256: of the file's contents; empty if it was not read from a file.
         code: what makes its network, if that is the user's own and the user has named it.
+        code_place: the file and name of that code, as typed here; empty if that is not known.
     """
 
     header: BundleHeader
@@ -163,6 +164,7 @@ class Bundle:
     place: str = "the model"
     sha256: str = ""
     code: OwnModel | None = None
+    code_place: str = ""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -182,7 +184,6 @@ class Bundle:
                 weights or layers do not fit it.
         """
         from tenfold.models.tracing import layer_list
-        from tenfold.tensors import differences, from_stored
 
         header = self.header
         if header.own is None:
@@ -190,19 +191,21 @@ class Bundle:
                 network = self._of_table()
         else:
             network = self._own(header.own)
-        weights = from_stored(self.weights)
-        differing = differences(network.state_dict(), weights)
-        if differing:
-            raise self._not_its_architecture(
-                f"its weights do not fit {{}}: {listing(differing, 5)}"
-            )
+        weights = self._require_weights_of(network)
         # Copies: further training must not change the bundle or its other networks.
         copies = {name: tensor.clone() for name, tensor in weights.items()}
         network.load_state_dict(copies, assign=any(p.is_meta for p in network.parameters()))
-        found = None if header.layers is None else layer_list(network)
-        if found is not None and found != header.layers:  # None if tracing was disturbed
-            raise self._not_its_architecture("its list of layers is not that of {}")
+        if header.layers is not None:
+            found = layer_list(network)
+            # Code that was named may be no list. Of others, tracing was disturbed if there is none.
+            if found != header.layers and (found is not None or self._is_by_code):
+                raise self._not_its_architecture("its list of layers is not that of {}")
         return network.eval()
+
+    @property
+    def _is_by_code(self) -> bool:
+        """Whether the user's own code makes the network."""
+        return self.header.own is not None and self.code is not None
 
     def _of_table(self) -> nn.Module:
         from tenfold.models.table import build, model_arguments
@@ -225,27 +228,69 @@ class Bundle:
         import torch
 
         if self.code is not None:
-            with torch.random.fork_rng(devices=[]):
-                return self.code.build(self.header.arguments)
+            return self._by_code(self.code)
         if self.header.layers is not None:
             with _refused_as_unusable(self.place), torch.device("meta"):
                 return OwnModel.listed(facts, self.header.layers).build({})
         raise FileRefusedError(
             f"{self.place}: its network, {facts.model}, needs its code, which is run only if you "
             "name it",
-            remedy=how_to_name(facts),
+            remedy=how_to_name(facts, self.code_place),
         )
+
+    def _by_code(self, code: OwnModel) -> nn.Module:
+        """The network by the user's code, called with the file's arguments.
+
+        Raises:
+            FileRefusedError: with these, making it fails, or it has other weights than the file.
+        """
+        import torch
+
+        arguments = self.header.arguments
+        with torch.random.fork_rng(devices=[]):
+            if not arguments or code.given is not None:
+                return code.build(arguments)
+            with suppress(UsageError), torch.device("meta"):  # a file may claim any sizes
+                self._require_weights_of(code.build(arguments))
+            try:
+                return code.build(arguments)
+            except UsageError as error:
+                given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+                raise FileRefusedError(
+                    f"{self.place}: its arguments are {printable(given, 200)}: {error.message}",
+                    remedy="name the code that it was trained with, or a function that makes the "
+                    "network without arguments",
+                ) from error
+
+    def _require_weights_of(self, network: nn.Module) -> dict[str, Tensor]:
+        """The weights, if they are those that a network has.
+
+        Raises:
+            FileRefusedError: they are not.
+        """
+        from tenfold.tensors import differences, from_stored
+
+        weights = from_stored(self.weights)
+        differing = differences(network.state_dict(), weights)
+        if differing:
+            raise self._not_its_architecture(
+                f"its weights do not fit {{}}: {listing(differing, 5)}"
+            )
+        return weights
 
     def _not_its_architecture(self, what: str) -> FileRefusedError:
         """The error that something is not that of its architecture."""
-        if self.header.own is None or self.code is None:
+        own = self.header.own
+        if own is None or self.code is None:
             return FileRefusedError(
                 f"{self.place}: {_UNUSABLE}: {what.format('its architecture')}", remedy=_NAME_ONE
             )
         return FileRefusedError(
             f"{self.place}: {what.format(self.code.model)}",
-            remedy=f"name the code that it was trained with, {self.header.own.model}; if it was "
-            "made with arguments there, name a function that makes it with them",
+            remedy=f"leave it out: the layers of {own.model} are in the file"
+            if self.header.layers is not None
+            else f"name the code that it was trained with, {own.model}; if it was made with "
+            "arguments there, name a function that makes it with them",
         )
 
     @property
@@ -273,10 +318,16 @@ class Bundle:
         return ImageModel(preprocessing, self.network()).eval()
 
 
-def how_to_name(facts: OwnFacts) -> str:
-    """How a user names the code of a network."""
+def how_to_name(facts: OwnFacts, place: str = "") -> str:
+    """How a user names the code of a network.
+
+    Args:
+        facts: the network's.
+        place: the file and name, as typed here; empty if it is not known where the file is.
+    """
     if facts.file:
-        return f"add --code {shell_quoted(facts.model)}, or in Python model={facts.name}"
+        code = shell_quoted(place or facts.model)
+        return f"add --code {code}, or in Python model={facts.name}"
     return "in Python, pass it again as in the training, with model="
 
 
