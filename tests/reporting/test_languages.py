@@ -64,6 +64,7 @@ NOTES = {
     ),
     "recipes/choosing.py": ("in_words", "warning"),
     "runs/run.py": ("note_on_run",),
+    "runs/own_network.py": ("differences_in_code",),
     "runs/starting.py": ("note_on_names", "put_into", "freeze", "may_have_seen"),
     "runs/resume.py": ("_restore", "_nothing_to_do"),
     "runs/preparing.py": ("NO_TEST_TO_SHOW", "SHOWS_TEST"),

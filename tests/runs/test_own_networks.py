@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shlex
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from tenfold.deployment.bundle import KIND, VERSION, read_bundle, write_bundle
 from tenfold.errors import FileRefusedError, InterruptedRunError, UsageError
 from tenfold.models import Preprocessing
 from tenfold.models.listed import ListedNetwork
+from tenfold.models.own import own_model
 from tenfold.runs import Run
 from tenfold.storage import read_tensors
 from tenfold.training.history import EpochMetrics
@@ -139,9 +142,73 @@ def test_other_contents_of_the_file_are_noted(net: Path, tenfold: Tenfold) -> No
     assert answer.code == 0
     assert "it was trained with other contents of net.py, so its answers may differ" in answer.err
     resumed = tenfold("resume", "run", "--epochs", "2", "--code", "net.py:Curved")
-    assert "no longer bit-exact: net.py:Curved has changed since the run began" in resumed.err
+    assert (
+        "no longer bit-exact: net.py:Curved has changed since the run began; the epochs until now, "
+        "perhaps the best among them, are of the earlier code"
+    ) in resumed.err
+    net.write_text(NETWORKS.read_text("utf-8").replace("torch.tanh", "torch.relu"), "utf-8")
+    assert tenfold("resume", "run", "--epochs", "3", "--code", "net.py:Curved").code == 0
+    copies = [Path("run", name).read_text("utf-8") for name in ("network.py", "network-1.py")]
+    assert ["torch.relu" in copies[0], copies[1]] == [True, NETWORKS.read_text("utf-8")]
+    assert "torch.sigmoid" in Path("run", "network-2.py").read_text("utf-8")
+    assert tenfold("predict", "run").code == 0  # it is a list of layers now
+    facts = json.loads(Path("run", "run.json").read_text("utf-8"))
+    assert [layer["op"] for layer in facts["layers"]][-3:] == ["relu", "dropout", "linear"]
     sessions = json.loads(Path("run", "run.json").read_text("utf-8"))["sessions"]
-    assert [session["bit_exact"] for session in sessions] == [True, False]
+    assert [session["bit_exact"] for session in sessions] == [True, False, False]
+
+
+def test_code_of_other_sizes_is_refused_with_its_name(net: Path, tenfold: Tenfold) -> None:
+    train("net.py:Curved", "run", epochs=1)
+    net.write_text(NETWORKS.read_text("utf-8").replace("hidden=16", "hidden=12"), "utf-8")
+    answer = tenfold("resume", "run", "--epochs", "2", "--code", "net.py:Curved")
+    assert answer.code == 4
+    assert "its weights do not fit net.py:Curved: fc1.bias: [16] float32, wanted [12]" in answer.err
+    assert "undo the change to the code, or train a new run" in answer.err
+
+
+def test_code_is_named_where_it_is(net: Path, tenfold: Tenfold) -> None:
+    (net.parent / "code").mkdir()
+    net.rename(net.parent / "code" / "net.py")
+    train("code/net.py:Curved", "run", epochs=1)
+    for words in (["predict", "run"], ["resume", "run", "--epochs", "2"]):
+        answer = tenfold(*words)
+        assert answer.code == 4
+        assert "add --code code/net.py:Curved, or in Python model=Curved" in answer.err
+    assert "; a copy of it, without what it imports, is " in answer.err
+    Path("run/model.safetensors").rename("elsewhere.safetensors")
+    assert "add --code net.py:Curved" in tenfold("summary", "elsewhere.safetensors").err
+
+
+def test_a_piece_of_code_is_kept_to_be_read_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tenfold: Tenfold
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Tanh()), "run", epochs=1)
+    assert not Path("run/network.py").exists()
+    assert "nn.Tanh()" in Path("run/network.txt").read_text("utf-8")
+    assert "nn.Tanh()" in tenfold("summary", "run", "--source").out
+    answer = tenfold("resume", "run", "--epochs", "2")
+    assert answer.code == 4
+    assert "in Python, pass it again as in the training, with model=" in answer.err
+    assert "a copy of it" not in answer.err
+
+
+def test_arguments_in_a_model_file_are_not_believed(net: Path, tenfold: Tenfold) -> None:
+    train("net.py:Curved", "run", epochs=1)
+    bundle = read_bundle(Path("run/model.safetensors"))
+    for hidden, said in (
+        (
+            10**11,
+            "its weights do not fit net.py:Curved: fc1.bias: [16] float32, wanted [100000000000]",
+        ),
+        (-1, "its arguments are hidden=-1: net.py line "),
+    ):
+        header = bundle.header.model_copy(update={"arguments": {"hidden": hidden}})
+        write_bundle(Path("bad.safetensors"), replace(bundle, header=header))
+        answer = tenfold("summary", "bad.safetensors", "--code", "net.py:Curved")
+        assert answer.code == 4
+        assert f"tenfold: bad.safetensors: {said}" in answer.err
 
 
 def test_code_of_another_network_is_refused(net: Path, tenfold: Tenfold) -> None:
@@ -155,6 +222,21 @@ def test_code_of_another_network_is_refused(net: Path, tenfold: Tenfold) -> None
         assert answer.code == 4
         assert found in answer.err
         assert tenfold("resume", run, "--epochs", "2", "--code", code).code == 4
+
+
+def test_other_code_with_the_same_weights_is_refused_for_a_run_with_a_list(
+    net: Path, tenfold: Tenfold
+) -> None:
+    train("net.py:Net", "run", epochs=1)
+    for activation in ("torch.tanh", "F.relu6"):
+        text = NETWORKS.read_text("utf-8").replace("F.relu(self.fc1", f"{activation}(self.fc1")
+        net.write_text(text, "utf-8")
+        for words in (["evaluate", "run"], ["predict", "run"], ["resume", "run", "--epochs", "2"]):
+            answer = tenfold(*words, "--code", "net.py:Net")
+            assert answer.code == 4
+            assert "leave it out: the layers of net.py:Net are in the " in answer.err
+    net.write_text(NETWORKS.read_text("utf-8") + "# changed\n", "utf-8")
+    assert tenfold("evaluate", "run", "--code", "net.py:Net").code == 0
 
 
 def test_models_of_tenfold_need_no_code(net: Path, tenfold: Tenfold) -> None:
@@ -379,6 +461,14 @@ def test_cross_validation_trains_the_network_anew_in_each_fold(tenfold: Tenfold,
         (None, ":F", "net.py: F is of type module, wanted an nn.Module, or what", "choose one of"),
         ("class Net:\n    pass\n", ":Net", "Net makes an object of type Net", "(nn.Module):"),
         ("def Net(n): pass\n", ":Net", "Net: missing a required argument: 'n'", "model_args"),
+        (None, ":Net:x", "net.py: it has no 'Net:x'", "did you mean 'Net'?"),
+        pytest.param(
+            "from torch import nn\ndef Net():\n    return nn.Linear(64, 10).cuda()\n",
+            ":Net",
+            "net.py line 3, return nn.Linear(64, 10).cuda(): PyTorch has no CUDA device here",
+            "leave out .cuda(): a run moves the network",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is one"),
+        ),
     ],
 )
 def test_files_that_make_no_network_are_refused(
@@ -407,6 +497,41 @@ def test_what_a_file_prints_does_not_mix_with_results(net: Path, tenfold: Tenfol
     assert "loaded" in answer.err
 
 
+def test_what_a_network_prints_does_not_mix_with_results(net: Path, tenfold: Tenfold) -> None:
+    text = NETWORKS.read_text("utf-8").replace(
+        "return self.fc2(self.dropout(torch",
+        "print('computing'); return self.fc2(self.dropout(torch",
+    )
+    net.write_text(text, "utf-8")
+    words = ["--epochs", "1", "--threads", "1", "--no-report", "--out", "run", "--json"]
+    code = ["--code", "net.py:Curved"]
+    for command in (
+        ["train", "digits", "--model", "net.py:Curved", *words],
+        ["predict", "run", "--json", *code],
+        ["evaluate", "run", "--json", *code],
+        ["summary", "run", "--json", *code],
+        ["resume", "run", "--epochs", "2", "--no-report", "--json", *code],
+    ):
+        answer = tenfold(*command)
+        assert answer.code == 0, answer.err
+        assert json.loads(answer.out)["schema"] == 1
+        assert "computing" in answer.err
+    assert "computing" not in tenfold("predict", "run", *code).out
+
+
+def test_what_fails_when_the_best_weights_are_loaded_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    class Closed(Tanh):
+        def _load_from_state_dict(self, *_: object) -> None:
+            raise KeyError("no weights")
+
+    with pytest.raises(UsageError, match="training Closed raises KeyError: 'no weights'"):
+        train(Closed, "run", epochs=1)
+
+
 def test_a_file_may_import_from_its_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tenfold: Tenfold
 ) -> None:
@@ -418,6 +543,108 @@ def test_a_file_may_import_from_its_folder(
     answer = tenfold("summary", "code/net.py", "--shape", "1x8x8")
     assert answer.code == 0, answer.err
     assert "Net on images of 1x8x8" in answer.out
+
+
+def test_networks_share_no_modules_of_their_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = """
+from torch import nn
+from blocks.sizes import WIDTH
+
+def Net():
+    import blocks.late
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.Linear(WIDTH, blocks.late.OUT))
+"""
+    networks = []
+    for folder, width in (("a", 3), ("b", 14), ("a", 159)):
+        package = tmp_path / folder / "blocks"
+        package.mkdir(parents=True, exist_ok=True)
+        (package / "__init__.py").touch()
+        (package / "sizes.py").write_text(f"WIDTH = {width}\n")
+        (package / "late.py").write_text("OUT = 10\n")
+        (tmp_path / folder / "net.py").write_text(code)
+        (tmp_path / folder / "dill.py").write_text("raise SystemExit('nobody has imported this')\n")
+        networks.append(own_model(f"{folder}/net.py:Net"))
+        assert not {"blocks", "blocks.sizes"} & sys.modules.keys()
+    assert not [place for place in sys.path if Path(place).parent == tmp_path]
+    widths = [own.build({})[1].out_features for own in networks for _ in range(2)]
+    assert widths == [3, 3, 14, 14, 159, 159]
+    assert not {"blocks", "blocks.late"} & sys.modules.keys()
+
+
+def test_modules_that_were_there_before_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "there_before.py").write_text("A = 1\n")
+    (tmp_path / "net.py").write_text("import there_before\nfrom torch.nn import Identity as Net\n")
+    module = importlib.import_module("there_before")
+    own_model(tmp_path / "net.py:Net")
+    assert sys.modules.pop("there_before") is module
+
+
+@pytest.mark.parametrize(
+    ("helper", "said"),
+    [
+        (
+            "x = 1\n\nprint(undefined)\n",
+            "net.py line 1, in helper.py line 3: running it raises Nam",
+        ),
+        ("\nclass Net(nn.Module\n", "net.py line 1, in helper.py line 2: '(' was never closed"),
+    ],
+)
+def test_mistakes_in_a_file_that_is_imported_are_told_there(
+    net: Path, tenfold: Tenfold, helper: str, said: str
+) -> None:
+    (net.parent / "helper.py").write_text(helper, "utf-8")
+    net.write_text("import helper\n", "utf-8")
+    before = {*sys.modules}
+    answer = tenfold("summary", "net.py:Net", "--shape", "1x8x8")
+    assert said in answer.err
+    left = sys.modules.keys() - before
+    assert not [name for name in left if "helper" in name or "_tenfold_code" in name]
+
+
+def test_what_a_network_imports_is_known_in_training_and_not_imported_late(
+    net: Path, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (net.parent / "code").mkdir()
+    (net.parent / "code" / "parts.py").write_text(
+        "import torch\ndef act(x):\n    return x.tanh()\n"
+    )
+    code = """
+from torch import nn
+from parts import act
+
+class Net(nn.Linear):
+    def __init__(self): super().__init__(64, 10)
+    def forward(self, x): return act(super().forward(x.flatten(1)))
+
+class Late(Net):
+    def forward(self, x):
+        from parts import act
+        return act(x)
+"""
+    (net.parent / "code" / "net.py").write_text(code)
+    network = own_model("code/net.py:Net")
+    assert network is not None
+    with network.imports_known():  # PyTorch's compiler looks for what a function was imported from
+        assert (
+            importlib.import_module("parts").act
+            is vars(network.maker)["forward"].__globals__["act"]
+        )
+    answer = tenfold("train", "digits", "--model", "code/net.py:Late", "--out", "run")
+    assert "net.py line 11, from parts import act: there is no module 'parts'" in answer.err
+    assert "import it at the top of the file" in answer.err
+
+
+def test_a_file_beside_is_proposed_for_a_name_of_no_model(net: Path, tenfold: Tenfold) -> None:
+    answer = tenfold("train", "digits", "--model", "net")
+    assert answer.code == 2
+    assert "name your own network by its file: net.py" in tenfold("summary", "net").err
+    assert "there is no model 'net'; name your own network by its file: net.py" in answer.err
 
 
 # --- what was found by attacks
@@ -508,7 +735,10 @@ def test_a_script_that_trains_is_not_run_for_its_network(net: Path, tenfold: Ten
     net.write_text(NETWORKS.read_text("utf-8") + training, "utf-8")
     answer = tenfold("summary", "net.py:Curved", "--shape", "1x8x8")
     assert answer.code == 2
-    assert "net.py: it is run for the network in it, and trains or evaluates" in answer.err
+    assert answer.err == (
+        "tenfold: net.py: it is run for the network in it, and trains or evaluates when it is run; "
+        'put that under if __name__ == "__main__":\n'
+    )
     assert not Path("again").exists()
 
 

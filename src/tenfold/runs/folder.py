@@ -10,7 +10,8 @@ import re
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
 
 import filelock
@@ -27,6 +28,7 @@ from tenfold.errors import (
     shell_quoted,
     shell_word,
 )
+from tenfold.models.own_files import CodeFile
 from tenfold.paths import exists, found_at, is_file, is_folder
 from tenfold.runs.facts import PUT_BACK, RunFacts, parse_facts
 from tenfold.storage import (
@@ -45,8 +47,9 @@ from tenfold.training.history import EpochMetrics
 REPORT, FIGURES, PREDICTIONS = "report.html", "report.json", "predictions.csv"
 """The report of a run that has ended: its page, its figures, and the answers for each image."""
 
-NETWORK = "network.py"
-"""The code of a network of the user's own, to be read."""
+NETWORK, PIECE_OF_CODE = "network.py", "network.txt"
+"""The code of a network of the user's own, to be read: its file, or a piece of code, such as one of
+a notebook, which does not run alone."""
 
 MADE_OF_MODEL = ("model.onnx", "model.pt2", "model.pth", "model.py", "pictures", "explained")
 """What `tenfold export`, `show` and `explain` write by default, of the weights at that time."""
@@ -91,6 +94,7 @@ class RunFolder:
         self.figures = self.path / FIGURES
         self.predictions = self.path / PREDICTIONS
         self.network = self.path / NETWORK
+        self.piece_of_code = self.path / PIECE_OF_CODE
 
     def __str__(self) -> str:
         return printable(self._name)
@@ -99,6 +103,21 @@ class RunFolder:
         """A tenfold command for this run, quoted for a shell."""
         words = [shell_word(self._name), *map(shell_quoted, arguments)]
         return " ".join(["tenfold", name, *words])
+
+    def keep_code(self, code: CodeFile) -> None:
+        """Write the code of the network; other code of earlier sessions stays beside it.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        place = self.network if code.name else self.piece_of_code
+        with suppress(FileRefusedError):
+            before = read_text(place, MAX_TEXT_SIZE)
+            if before == code.source:
+                return
+            earlier = (place.with_stem(f"{place.stem}-{n}") for n in count(1))
+            write_text(next(path for path in earlier if not exists(path)), before)
+        write_text(place, code.source)
 
     def read_text(self, path: Path, remedy: str = PUT_BACK) -> str:
         """The text of one of the run's files.

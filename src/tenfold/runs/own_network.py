@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tenfold.deployment.bundle import how_to_name
-from tenfold.errors import FileRefusedError, UsageError, shell_quoted
+from tenfold.errors import FileRefusedError, UsageError, listing, shell_quoted
 from tenfold.models.layers import output_shapes
 from tenfold.models.own import OwnModel
 from tenfold.paths import exists
@@ -13,7 +13,8 @@ from tenfold.runs.facts import PUT_BACK, RunFacts
 from tenfold.runs.folder import RunFolder
 from tenfold.runs.prepared import Prepared
 from tenfold.runs.resources import Resources
-from tenfold.training.checkpoint import checkpoint_files
+from tenfold.tensors import differences, part_of
+from tenfold.training.checkpoint import Checkpoint, checkpoint_files
 
 
 def with_own_network(folder: RunFolder, facts: RunFacts, resources: Resources) -> Resources:
@@ -36,9 +37,10 @@ def with_own_network(folder: RunFolder, facts: RunFacts, resources: Resources) -
         return resources
     has_weights = bool(checkpoint_files(folder.checkpoints))
     if facts.layers is None or not has_weights:
-        name, remedy = f"{folder.network}:{facts.own.name}", how_to_name(facts.own)
-        if exists(folder.network):
-            remedy = f"{remedy}; a copy of it is {shell_quoted(name)}"
+        copy, remedy = folder.network, how_to_name(facts.own, facts.own_model)
+        if facts.own.file and exists(copy):
+            name = shell_quoted(f"{copy}:{facts.own.name}")
+            remedy = f"{remedy}; a copy of it, without what it imports, is {name}"
         why = "" if has_weights else ", and the run has no checkpoint yet"
         raise FileRefusedError(
             f"{folder}: its network, {facts.own.model}, needs its code, which is run only if you "
@@ -71,6 +73,28 @@ def differences_in_code(folder: RunFolder, facts: RunFacts, prepared: Prepared) 
             f"{folder}: {prepared.own.model} trains other parameters than the run did",
             remedy="undo the change, or train a new run",
         )
-    if facts.layers is None and before.sha256 != now.sha256:
-        return [f"no longer bit-exact: {before.model} has changed since the run began"]
-    return []
+    if facts.layers is not None or before.sha256 == now.sha256:
+        return []
+    note = (
+        f"no longer bit-exact: {before.model} has changed since the run began; the epochs until "
+        "now, perhaps the best among them, are of the earlier code"
+    )
+    return [note]
+
+
+def require_same_weights(prepared: Prepared, checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint of a network with other weights than the user's code makes.
+
+    Raises:
+        FileRefusedError: the code was changed, or makes another network.
+    """
+    if prepared.own is None or prepared.own.recorded is not None:
+        return
+    weights = part_of(part_of(checkpoint.tensors, "model"), "network")
+    differing = differences(prepared.model.network.state_dict(), weights)
+    if differing:
+        raise FileRefusedError(
+            f"{checkpoint.path}: its weights do not fit {prepared.own.model}: "
+            f"{listing(differing, 5)}",
+            remedy="undo the change to the code, or train a new run",
+        )

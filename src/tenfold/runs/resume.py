@@ -26,7 +26,7 @@ from tenfold.runs.evidence import AfterRun
 from tenfold.runs.facts import PUT_BACK, Conditions, Context, RunFacts
 from tenfold.runs.folder import MADE_OF_MODEL, RunFolder, existing_run
 from tenfold.runs.older import upgraded
-from tenfold.runs.own_network import differences_in_code, with_own_network
+from tenfold.runs.own_network import differences_in_code, require_same_weights, with_own_network
 from tenfold.runs.prepared import Prepared
 from tenfold.runs.preparing import prepare
 from tenfold.runs.reading import Recorded
@@ -145,6 +145,7 @@ def resume_run(
             facts = facts.updated(
                 data=prepared.data,
                 own=prepared.own_facts,
+                layers=prepared.own_layers,
                 code=prepared.code_path or facts.code,
             )
             previous = facts.digests.get(folder.model.name)
@@ -346,10 +347,17 @@ def _load(
     folder: RunFolder, facts: RunFacts, prepared: Prepared, checkpoint: Checkpoint
 ) -> Sequence[str]:
     """Load a checkpoint into the state; returns notes for the user."""
+    require_same_weights(prepared, checkpoint)
     try:
         prepared.state.restore(checkpoint.header, checkpoint.tensors)
     except FileRefusedError as error:
-        raise FileRefusedError(f"{checkpoint.path}: {error}") from error
+        message, remedy = f"{checkpoint.path}: {error}", ""
+        if prepared.own is not None and prepared.own.recorded is None:
+            message = (
+                f"{checkpoint.path}: the network of {prepared.own.model} does not fit: {error}"
+            )
+            remedy = "undo the change to the code, or train a new run"
+        raise FileRefusedError(message, remedy=remedy) from error
     notes = [f"skipped a newer checkpoint: {each.reason}" for each in checkpoint.skipped]
     notes += [f"renamed it to {path}" for path in checkpoint.set_newer_aside()]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -267,6 +268,9 @@ def read_own_bundle(path: Path, code: OwnModel | None = None) -> tuple[Bundle, R
     if code is not None:
         bundle = replace(bundle, code=code)
         bundle.network()  # refuses code of another network, even if the kernels do not need it
+    elif bundle.header.own is not None and folder is not None:
+        with suppress(FileRefusedError):  # a model file can be used without the run's others
+            bundle = replace(bundle, code_place=folder.read_facts().own_model)
     return bundle, folder
 
 
@@ -278,8 +282,9 @@ def source_of(path: Path) -> str:
     """
     bundle, folder = read_own_bundle(path)
     source = bundle.header.source
-    if not source and folder is not None and is_file(folder.network):
-        source = folder.read_text(folder.network)
+    if not source and folder is not None:
+        copies = (folder.network, folder.piece_of_code)
+        source = next((folder.read_text(copy) for copy in copies if is_file(copy)), "")
     if source:  # a terminal would obey escape sequences
         return "".join(c if c.isprintable() or c in "\n\t" else "\ufffd" for c in source)
     own = bundle.header.own

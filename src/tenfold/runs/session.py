@@ -160,7 +160,7 @@ def _begin(
             path.unlink()
     write_text(folder.recipe, prepared.recipe.to_toml())
     if prepared.own is not None and prepared.own.code is not None:
-        write_text(folder.network, prepared.own.code.source)
+        folder.keep_code(prepared.own.code)
     folder.write_facts(facts)
     return facts
 
@@ -223,7 +223,7 @@ def first_facts(prepared: Prepared) -> RunFacts:
         data=prepared.data,
         start=prepared.start,
         own=prepared.own_facts,
-        layers=None if prepared.own is None else prepared.layers,
+        layers=prepared.own_layers,
         code=prepared.code_path,
         chosen=prepared.chosen,
         parameters=sum(p.numel() for p in prepared.model.network.parameters()),
