@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib.util
 import textwrap
 from pathlib import Path
+from types import MappingProxyType, SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from tenfold.errors import TenfoldError, UsageError
 from tenfold.evaluation import evaluate_accuracy
@@ -818,7 +820,7 @@ ODD = {
     "a weight that is not used": (
         {"return self.fc2(x)": "return self.fc2(x)"},
         {"self.fc2 = nn": "self.fc3 = nn.Linear(9, 9); self.fc2 = nn"},
-        "Net: the output does not depend on fc3.weight, fc3.bias, so training does not change it",
+        "Net: for two images, the output does not depend on fc3.weight, fc3.bias; what it never",
     ),
     "dropout in evaluation": (
         {"self.fc1(x))": "F.dropout(self.fc1(x), training=self.training))"},
@@ -834,7 +836,22 @@ ODD = {
         {"__init__()\n": "__init__()\n        self.register_buffer('n', torch.zeros(()))\n",
          "x = x.flatten(1)": "x = x.flatten(1); self.n += 1"},
         {"torch.zeros(())": "torch.zeros(()), persistent=False"},
-        "Net.forward changes n, which no checkpoint keeps",
+        "Net.forward changes self.n, which no checkpoint keeps",
+    ),
+    "a mean that is carried on": (
+        {"__init__()\n": "__init__()\n        self.register_buffer('m', torch.zeros(()))\n",
+         "x = x.flatten(1)": "x = x.flatten(1)\n"
+                             "        if self.training: self.m = self.m / 2 + x.mean()\n"
+                             "        x = x - self.m"},
+        {"self.register_buffer('m', torch.zeros(()))": "self.m = {0: 0.0}",
+         "self.m = self.m / 2": "self.m[0] = self.m[0] / 2", "x - self.m": "x - self.m[0]"},
+        "Net gives the same images another output after other batches, so it remembers what no",
+    ),
+    "a list in a dict": (
+        {"x.flatten(1)": "x.flatten(1); self.seen = {'n': [len(x)], 'x': x, 'at': x.device}"},
+        {"self.seen = {": "self.seen['n'].append(1); self.last = {",
+         "__init__()\n": "__init__()\n        self.seen = {'n': []}\n"},
+        "Net.forward changes self.seen, which no checkpoint keeps",
     ),
     "Python's random numbers": (
         {"x.flatten(1)": "x.flatten(1) + torch.rand(()) * self.training"},
@@ -857,6 +874,36 @@ def test_what_is_odd_is_noted(name: str, tmp_path: Path) -> None:
     assert use(right, tmp_path) == []
     (note,) = use(changed(right, odd), tmp_path)
     assert said in note
+
+
+class Usual(nn.Module):
+    """A network with much that is not usual, and right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.utils.parametrizations.weight_norm(nn.Linear(784, 10))
+        self.register_buffer("row", torch.zeros(1).expand(5), persistent=False)
+        self.register_buffer("nothing", torch.full((2,), torch.nan), persistent=False)
+        self.settings = MappingProxyType({"a": 1})
+        self.tree: dict[str, object] = {}
+        self.tree["root"] = [self.tree]
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits; the images are changed in place, and much is kept to be looked at."""
+        x = x.sub_(0.1).div_(0.3).flatten(1)
+        self.device, self.norm = x.device, float(self.dropout(x).norm())
+        self.made = SimpleNamespace(kept=[x.detach().numpy()], key=lambda value: value)
+        y = checkpoint(lambda x: torch.relu(x), x.requires_grad_(), use_reentrant=True)
+        return self.fc(self.dropout(y))
+
+
+def test_a_network_with_much_that_is_not_usual_passes() -> None:
+    notes = Recorder(Listener())
+    network = Usual()
+    require_usable(network, SHAPE, CLASSES, listener=notes)
+    assert notes.notes == []
+    assert network.tree["root"] == [network.tree]
 
 
 @pytest.mark.parametrize("name", MODELS)

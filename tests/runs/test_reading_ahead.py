@@ -26,7 +26,7 @@ import sys, time
 import tenfold.runs.reading as module
 
 def load_splits(*_, listener, **__):
-    print("reading", flush=True)
+    print("reading", file=sys.__stdout__, flush=True)
     for done in range(6000):
         time.sleep(0.01)
         listener.reading("images", done, None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from copy import copy
+from enum import Enum
 from types import FunctionType
 from typing import Any
 
@@ -12,14 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, fx, nn
 
-_CONTAINERS = (list, dict, set)
-_VALUES = (bool, int, float, complex, str, bytes, type(None), frozenset)
+_CONTAINERS = (list, tuple, dict, set, deque)
+_VALUES = (bool, int, float, complex, str, bytes, type(None), frozenset, Enum)
+_VALUES_OF_LIBRARIES = (torch.device, torch.dtype, range, slice, np.generic)
 _NOT_THE_USERS = ("torch", "tenfold")
 _NOT_COMPARED = ("training", "_buffers")
 """Attributes of modules: their mode, and tensors, which are remembered rightly."""
 
 _MOST_GLOBALS = 1000
 """Of a module of Python; of more, as in a long session, none is looked at."""
+
+_DEEPEST, _MOST_ITEMS, _LARGEST_ARRAY = 4, 10_000, 2**20
+"""Containers in containers, items of one, and bytes of an array, of which a memory has a copy."""
 
 
 def memory_of(network: nn.Module) -> dict[str, object]:
@@ -31,13 +37,13 @@ def memory_of(network: nn.Module) -> dict[str, object]:
 
 
 def changes_in(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
-    """The names of what differs between two memories; tensors that are only kept do not count."""
+    """The names of what differs between two memories; tensors do not count."""
     absent = object()
     return [
         name
         for name in {**before, **after}
-        if not _is_same(before.get(name, absent), after.get(name, absent))
-        and not (name not in before and isinstance(after[name], Tensor | fx.Proxy))
+        if not _is_tensor(after.get(name))
+        and not _is_same(before.get(name, absent), after.get(name, absent))
     ]
 
 
@@ -98,25 +104,47 @@ def _attributes(network: nn.Module) -> Iterator[tuple[str, object]]:
                 yield f"{path or 'self'}.{name}", value
 
 
-def _kept(value: object) -> object:
-    return copy(value) if isinstance(value, _CONTAINERS) else value
+def _kept(value: object, depth: int = 0) -> object:
+    """A value, of which changes inside will show."""
+    if isinstance(value, np.ndarray) and value.nbytes <= _LARGEST_ARRAY:
+        return value.copy()
+    if not isinstance(value, _CONTAINERS) or depth == _DEEPEST or len(value) > _MOST_ITEMS:
+        return value
+    if isinstance(value, dict):
+        return {key: _kept(each, depth + 1) for key, each in dict.items(value)}
+    return set(value) if isinstance(value, set) else [_kept(each, depth + 1) for each in value]
 
 
-def _is_same(one: object, other: object) -> bool:
-    """Whether nothing has changed that code could depend on."""
+def _is_same(one: object, other: object, depth: int = 0) -> bool:
+    """Whether nothing has changed that code could depend on, as far as it is looked at."""
     if one is other or (_is_tensor(one) and _is_tensor(other)):
         return True
     if type(one) is not type(other):
         return False
+    if depth > 2 * _DEEPEST:  # made anew with a circle in it
+        return True
     if isinstance(one, np.ndarray):
-        return np.array_equal(one, other)  # type: ignore[arg-type]
+        assert isinstance(other, np.ndarray)
+        return one.tobytes() == other.tobytes()
+    if isinstance(one, float) and math.isnan(one):
+        return math.isnan(other)  # type: ignore[arg-type]
     if isinstance(one, dict):
         assert isinstance(other, dict)
-        return one.keys() == other.keys() and all(_is_same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(
+            _is_same(one[key], other[key], depth + 1) for key in one
+        )
     if isinstance(one, list | tuple):
         assert isinstance(other, list | tuple)
-        return len(one) == len(other) and all(map(_is_same, one, other))
-    return isinstance(one, (*_VALUES, set)) and one == other
+        pairs = zip(one, other, strict=False)
+        return len(one) == len(other) and all(_is_same(*pair, depth + 1) for pair in pairs)
+    if isinstance(one, (*_VALUES, *_VALUES_OF_LIBRARIES, set)):
+        return one == other
+    if isinstance(one, FunctionType):
+        assert isinstance(other, FunctionType)
+        return one.__code__ == other.__code__
+    if isinstance(one, nn.Module | type) or not hasattr(one, "__dict__"):
+        return False
+    return _is_same(vars(one), vars(other), depth + 1)
 
 
 def _is_tensor(value: object) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -100,22 +102,32 @@ def _try_training(network: nn.Module, images: Tensor, n_classes: int) -> list[st
     known, shapes = {*map(id, network.parameters())}, shapes_of(network)
     with torch.enable_grad():
         with recorded(network) as calls, explained(network, images):
-            logits = network(images)
+            logits = network(images.clone())
         _require_logits(network, logits, n_classes, calls)
         _require_still_training(network, training)
         labels = torch.zeros(len(images), dtype=torch.int64, device=logits.device)
         with explained(network, images, labels):
             loss = nn.functional.cross_entropy(logits, labels)
             _require_no_new_weights(network, loss, known)
-            gradients = torch.autograd.grad(loss, [*weights.values()], allow_unused=True)
+            gradients = _gradients(loss, [*weights.values()])
     require_same_shapes(network, shapes)
     idle = [name for name, each in zip(weights, gradients, strict=True) if each is None]
     if idle:
         notes.append(
-            f"{type(network).__name__}: the output does not depend on {listing(idle, 4)}, so "
-            "training does not change it"
+            f"{type(network).__name__}: for two images, the output does not depend on "
+            f"{listing(idle, 4)}; what it never depends on is not trained"
         )
     return notes
+
+
+def _gradients(loss: Tensor, weights: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The gradients, None where there is none; zeros for what only `backward` can compute."""
+    try:
+        return torch.autograd.grad(loss, weights, allow_unused=True)
+    except RuntimeError as error:
+        if "use_reentrant" in str(error) or "incompatible with .grad()" in str(error):
+            return [torch.zeros(()) for _ in weights]
+        raise
 
 
 def _require_no_new_weights(network: nn.Module, loss: Tensor, known: Collection[int]) -> None:
@@ -157,34 +169,78 @@ def require_same_shapes(network: nn.Module, before: Mapping[str, tuple[int, ...]
 
 
 def _forgotten_in_training(network: nn.Module, images: Tensor) -> list[str]:
-    """In words, what changes with every batch that no checkpoint keeps."""
-    kind = type(network).__name__
-    saved = {*network.state_dict()}
-    buffers = {name: each.clone() for name, each in network.named_buffers() if name not in saved}
-    memory, states = memory_of(network), RandomStates(network)
-    with torch.no_grad(), explained(network, images):
-        network(images)
-    drawn = states.drawn_until(RandomStates(network))
-    changed = changes_in(memory, memory_of(network))
-    changed += [
-        name
-        for name, each in network.named_buffers()
-        if name in buffers and not torch.equal(each, buffers[name])
-    ]
+    """In words, what changes with every batch that no checkpoint keeps.
+
+    The images pass twice, from the same state dict and the same random states. What is only kept of
+    a batch is the same after both, and so are the outputs.
+    """
+    kind, state = type(network).__name__, network.state_dict()
+    contents = {name: value.clone() for name, value in state.items()}
+    passes = []
+    for _ in range(2):
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                value.copy_(contents[name])
+        passes.append(_one_pass(network, images, contents))
+    first, second = passes
+    changed = changes_in(first.memory, second.memory)
     found = []
-    if drawn:
+    if first.drawn:
         found.append(
-            f"{kind} draws random numbers from {listing(drawn)}, so the same run does not end the "
-            "same, and a resumed one not like one that never stopped; draw them with torch.rand "
-            "and the like"
+            f"{kind} draws random numbers from {listing(first.drawn)}, so the same run does not "
+            "end the same, and a resumed one not like one that never stopped; draw them with "
+            "torch.rand and the like"
         )
-    if changed := [name for name in changed if name not in drawn]:
+    if changed := [name for name in changed if name not in first.drawn]:
         found.append(
             f"{kind}.forward changes {listing(changed, 4)}, which no checkpoint keeps, so a "
             "resumed run may not end like one that never stopped; keep numbers in a buffer: "
             "self.register_buffer(...)"
         )
+    elif not first.drawn and not _are_close(first.output, second.output, 1e-6):
+        found.append(
+            f"{kind} gives the same images another output after other batches, so it remembers "
+            "what no checkpoint keeps, and a resumed run does not end like one that never stopped; "
+            "keep it in a buffer: self.register_buffer(...)"
+        )
     return found
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What is seen of one pass of images.
+
+    Attributes:
+        output: of the network.
+        drawn: the names of sources of random numbers that were used, besides PyTorch's own.
+        memory: what the network remembers after it, also in buffers that are not saved.
+    """
+
+    output: Tensor
+    drawn: list[str]
+    memory: dict[str, object]
+
+
+def _one_pass(network: nn.Module, images: Tensor, saved: Collection[str]) -> _Pass:
+    """Pass images through a network; the random states are afterwards as they were."""
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = {each.device.index for each in network.parameters() if each.is_cuda}
+    states = RandomStates(network)
+    with torch.random.fork_rng(devices):
+        with torch.no_grad(), explained(network, images):
+            output = network(images.clone())  # which it may change in place
+        drawn = states.drawn_until(RandomStates(network))
+    random.setstate(of_python)
+    np.random.set_state(of_numpy)  # noqa: NPY002 - users' code draws from it
+    buffers = {f"self.{name}": each for name, each in network.named_buffers() if name not in saved}
+    arrays = {name: each.detach().cpu().numpy().copy() for name, each in buffers.items()}
+    return _Pass(output, drawn, {**memory_of(network), **arrays})
+
+
+def _are_close(one: Tensor, other: Tensor, tolerance: float) -> bool:
+    return one.shape == other.shape and torch.allclose(
+        one, other, rtol=tolerance, atol=tolerance, equal_nan=True
+    )
 
 
 def _try_evaluation(network: nn.Module, images: Tensor, n_classes: int) -> list[str]:
@@ -192,11 +248,11 @@ def _try_evaluation(network: nn.Module, images: Tensor, n_classes: int) -> list[
     network.eval()
     with torch.inference_mode(), recorded(network) as calls:
         with explained(network, images):
-            logits = network(images)
+            logits = network(images.clone())
         _require_logits(network, logits, n_classes, calls)
     with torch.inference_mode(), explained(network, images):
-        again = network(images)
-    if torch.allclose(logits, again, rtol=1e-3, atol=1e-3, equal_nan=True):
+        again = network(images.clone())
+    if _are_close(logits, again, 1e-3):
         return []
     drops = in_forward(network, r"dropout\w*\(|\brand")
     note = (

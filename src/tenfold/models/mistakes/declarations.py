@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from itertools import islice
 
 from torch import Tensor, nn
 
@@ -198,8 +199,10 @@ def require_registered_layers(network: nn.Module) -> None:
     found = {id(each) for each in (*network.modules(), *network.parameters())}
     for module in network.modules():
         for name, value in vars(module).items():
+            if name in ("_modules", "_parameters"):
+                continue
             hidden = [
-                each for each in _inside(value, name) if id(each) not in found and _counts(each)
+                each for each in _inside(value, set()) if id(each) not in found and _counts(each)
             ]
             if not hidden:
                 continue
@@ -217,15 +220,25 @@ def require_registered_layers(network: nn.Module) -> None:
             )
 
 
-def _inside(value: object, name: str) -> Iterator[nn.Module | nn.Parameter]:
-    """The layers and parameters in a plain container, which may hold others."""
-    if name in ("_modules", "_parameters") or not isinstance(value, list | tuple | dict):
+_MOST_LOOKED_AT = 1000
+"""Items of a container that may be layers; what has more of them is data."""
+
+
+def _inside(value: object, seen: set[int]) -> Iterator[nn.Module | nn.Parameter]:
+    """The layers and parameters in a plain container, which may hold others.
+
+    Args:
+        value: anything.
+        seen: the containers that were looked into already.
+    """
+    if not isinstance(value, list | tuple | dict) or id(value) in seen:
         return
-    for each in value.values() if isinstance(value, dict) else value:
+    seen.add(id(value))
+    for each in islice(value.values() if isinstance(value, dict) else value, _MOST_LOOKED_AT):
         if isinstance(each, nn.Module | nn.Parameter):
             yield each
         else:
-            yield from _inside(each, "")
+            yield from _inside(each, seen)
 
 
 def _counts(each: nn.Module | nn.Parameter) -> bool:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from copy import copy
 from dataclasses import dataclass
 from io import StringIO
 from typing import Any
@@ -129,6 +129,8 @@ def recorded(network: nn.Module) -> Iterator[list[Call]]:
     calls: list[Call] = []
     with ExitStack() as hooks:
         for layer in network.modules():
+            if isinstance(layer, torch.jit.ScriptModule):
+                continue  # it takes no hooks
             if not any(True for _ in layer.children()):
                 for handle in _record(layer, calls):
                     hooks.callback(handle.remove)
@@ -174,10 +176,10 @@ def undone(network: nn.Module) -> Iterator[None]:
     """
     attributes = [(vars(module), vars(module).copy()) for module in network.modules()]
     containers = [
-        (value, copy(value))
+        (value, value.copy())
         for _, values in attributes
         for value in values.values()
-        if isinstance(value, dict | list | set)
+        if type(value) in _CONTAINERS  # those of other classes may refuse to be changed
     ]
     tensors = [*network.parameters(), *network.buffers()]
     contents = [tensor.detach().clone() for tensor in tensors]
@@ -191,9 +193,15 @@ def undone(network: nn.Module) -> Iterator[None]:
             np.random.set_state(of_numpy)  # noqa: NPY002 - users' code draws from it
             with torch.no_grad():
                 for tensor, content in zip(tensors, contents, strict=True):
-                    tensor.copy_(content)
+                    if tensor.shape != content.shape:
+                        tensor.data = content
+                    elif not torch.equal(tensor, content):
+                        tensor.copy_(content)
             for now, before in [*attributes, *containers]:
                 _restore(now, before)
+
+
+_CONTAINERS = (dict, OrderedDict, list, set)
 
 
 def _restore(container: Any, before: Any) -> None:  # noqa: ANN401 - a dict, list or set
