@@ -8,8 +8,10 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -209,6 +211,42 @@ def test_arguments_in_a_model_file_are_not_believed(net: Path, tenfold: Tenfold)
         answer = tenfold("summary", "bad.safetensors", "--code", "net.py:Curved")
         assert answer.code == 4
         assert f"tenfold: bad.safetensors: {said}" in answer.err
+
+
+TABLE = """
+import torch
+from torch import nn
+
+TABLES = {}
+
+class Net(nn.Module):
+    def __init__(self, sizes=(64,)):
+        super().__init__()
+        (size,) = sizes
+        if size not in TABLES:
+            TABLES[size] = torch.arange(size) / size
+        self.fc = nn.Linear(size, 10)
+        self.register_buffer("table", TABLES[size], persistent=False)
+
+    def forward(self, x):
+        return self.fc(torch.tanh(x.flatten(1) + self.table))
+"""
+
+
+def test_code_that_keeps_tables_for_its_next_networks_is_not_made_without_memory(
+    net: Path, tenfold: Tenfold
+) -> None:
+    net.write_text(TABLE, "utf-8")
+    run = train("net.py:Net", "run", epochs=1, model_args={"sizes": [64]})
+    answer = tenfold("evaluate", "run", "--code", "net.py:Net")
+    assert answer.code == 0, answer.err
+    assert len(weights_of(run)["fc.weight"]) == 4 * 64 * 10
+    bundle = read_bundle(Path("run/model.safetensors"))
+    header = bundle.header.model_copy(update={"arguments": {"sizes": [10**11]}})
+    write_bundle(Path("bad.safetensors"), replace(bundle, header=header))
+    answer = tenfold("summary", "bad.safetensors", "--code", "net.py:Net")
+    assert answer.code == 4
+    assert "its weights do not fit net.py:Net: fc.weight: [10, 64] float32, wanted" in answer.err
 
 
 def test_code_of_another_network_is_refused(net: Path, tenfold: Tenfold) -> None:
@@ -585,6 +623,116 @@ def test_modules_that_were_there_before_stay(
     assert sys.modules.pop("there_before") is module
 
 
+def two_folders(tmp_path: Path, parts: str) -> list[str]:
+    """Files with networks of another width each, which import `parts` from their folder."""
+    net = "from torch import nn\nfrom parts import WIDTH\ndef Net(): return nn.Linear(64, WIDTH)\n"
+    for folder, width in (("a", 3), ("b", 14)):
+        (tmp_path / folder / parts).parent.mkdir(parents=True)
+        (tmp_path / folder / parts).write_text(f"WIDTH = {width}\n")
+        (tmp_path / folder / "net.py").write_text(
+            net.replace("from parts", f"from {dotted(parts)}")
+        )
+    return [str(tmp_path / folder / "net.py:Net") for folder in "ab"]
+
+
+def dotted(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def width_of(file: str) -> int:
+    own = own_model(file)
+    assert own is not None
+    return int(own.build({}).out_features)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("parts", ["parts.py", "parts/__init__.py", "parts/sizes.py"])
+@pytest.mark.parametrize("is_imported", [True, False])
+def test_modules_of_another_folder_are_not_taken_for_those_beside_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parts: str, is_imported: bool
+) -> None:
+    files = two_folders(tmp_path, parts)
+    monkeypatch.syspath_prepend(str(tmp_path / "a"))
+    path = list(sys.path)
+    module = importlib.import_module(dotted(parts)) if is_imported else None
+    assert [width_of(file) for file in (*files, *files)] == [3, 14, 3, 14]
+    (tmp_path / "a" / parts).write_text("WIDTH = 159\n")
+    assert width_of(files[0]) == 159
+    assert (sys.path, sys.modules.get(dotted(parts))) == (path, module)
+    for name in {dotted(parts), "parts"}:
+        sys.modules.pop(name, None)
+
+
+def test_a_place_that_a_file_adds_to_the_path_stays_there_and_counts_as_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = two_folders(tmp_path, "parts.py")[0]
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    added, source = str(tmp_path / "b"), (tmp_path / "a" / "net.py").read_text()
+    for change, width in ((f"append({added!r})", 3), (f"insert(0, {added!r})", 14)):
+        (tmp_path / "a" / "net.py").write_text(f"import sys\nsys.path.{change}\n{source}")
+        assert width_of(file) == width
+        sys.path.remove(added)
+        sys.modules.pop("parts", None)
+
+
+def test_installed_modules_come_before_those_beside_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "wave", raising=False)  # to be imported by the file
+    file = two_folders(tmp_path, "parts.py")[0]
+    for name in ("pydantic", "wave", "tenfold"):
+        (tmp_path / "a" / f"{name}.py").write_text("raise SystemExit('this is not the installed')")
+        with (tmp_path / "a" / "net.py").open("a") as net:
+            net.write(f"import {name}\n")
+        assert width_of(file) == 3
+
+
+def test_networks_made_in_threads_share_no_modules(tmp_path: Path) -> None:
+    files = two_folders(tmp_path, "parts.py")
+    for folder in "ab":
+        with (tmp_path / folder / "parts.py").open("a") as parts:
+            parts.write("import time\ntime.sleep(0.002)\n")
+    with ThreadPoolExecutor(2) as pool:
+        assert [*pool.map(width_of, files * 10)] == [3, 14] * 10
+    assert "parts" not in sys.modules
+
+
+def test_modules_are_known_while_the_latest_of_trainings_that_overlap_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "parts", ModuleType("parts"))
+    before = sys.modules["parts"]
+    first, second = (own_model(file) for file in two_folders(tmp_path, "parts.py"))
+    assert first is not None and second is not None  # noqa: PT018
+    trainings = [first.imports_known(), second.imports_known()]
+    trainings[0].__enter__()
+    assert sys.modules["parts"].WIDTH == 3
+    trainings[1].__enter__()
+    trainings[0].__exit__(None, None, None)
+    assert sys.modules["parts"].WIDTH == 14
+    trainings[1].__exit__(None, None, None)
+    assert sys.modules["parts"] is before
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("from .parts import A", "; its folder is searched: import by name, without the dot\n"),
+        ("from . import parts", "; its folder is searched: import by name, without the dot\n"),
+        ("from ..parts import A", "\n"),
+    ],
+)
+def test_relative_imports_are_explained(
+    net: Path, tenfold: Tenfold, line: str, remedy: str
+) -> None:
+    net.write_text(f"{line}\n", "utf-8")
+    answer = tenfold("summary", "net.py:Net")
+    assert answer.err == (
+        "tenfold: net.py line 1: running it raises ImportError: attempted relative import with no "
+        f"known parent package{remedy}"
+    )
+
+
 @pytest.mark.parametrize(
     ("helper", "said"),
     [
@@ -637,7 +785,7 @@ class Late(Net):
         )
     answer = tenfold("train", "digits", "--model", "code/net.py:Late", "--out", "run")
     assert "net.py line 11, from parts import act: there is no module 'parts'" in answer.err
-    assert "import it at the top of the file" in answer.err
+    assert "import it at the top of the file, and not in forward" in answer.err
 
 
 def test_a_file_beside_is_proposed_for_a_name_of_no_model(net: Path, tenfold: Tenfold) -> None:

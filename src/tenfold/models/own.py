@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from tenfold.errors import UsageError, counted, did_you_mean, listing, printable
-from tenfold.models.own_files import CodeFile, Siblings, code_of, run_file
+from tenfold.models.own_files import CodeFile, code_of, run_file
+from tenfold.models.siblings import Siblings
 from tenfold.storage import Facts, expanded
 
 if TYPE_CHECKING:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
 import inspect
+import re
 import sys
-import sysconfig
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from tenfold.errors import (
     printable,
     shell_quoted,
 )
+from tenfold.models.siblings import INSTALLED, Siblings
 from tenfold.paths import exists, found_at, is_file
 from tenfold.storage import absolute, read_text
 
@@ -33,68 +33,6 @@ _BEING_RUN: ContextVar[Path | None] = ContextVar("file that is run", default=Non
 
 _NOT_THE_USERS = ("tenfold", "torch", "torchvision")
 """Packages whose classes have no file of the user's."""
-
-_INSTALLED = frozenset(sysconfig.get_paths().values())
-"""Folders of modules that belong to no file of the user's."""
-
-
-class Siblings:
-    """The modules that a file imports from its folder; no other file gets them.
-
-    Args:
-        folder: searched after all other places, and only while the file is run and while its
-            network is made: libraries look for modules that may be missing, and must not find
-            files of the same name that the user did not import.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder.resolve()
-        self._modules: dict[str, ModuleType] = {}
-
-    @contextlib.contextmanager
-    def importable(self) -> Iterator[None]:
-        """Have the folder searched inside the block."""
-        folder = str(self._folder)
-        is_searched = folder in sys.path
-        if not is_searched:
-            sys.path.append(folder)
-        importlib.invalidate_caches()  # a file may have been written just now
-        try:
-            with self.known():
-                yield
-        finally:
-            if not is_searched:
-                with contextlib.suppress(ValueError):  # the file may have changed the path
-                    sys.path.remove(folder)
-
-    @contextlib.contextmanager
-    def known(self) -> Iterator[None]:
-        """Have Python know the modules inside the block, and forget them after it."""
-        before = dict(sys.modules)
-        sys.modules.update(self._modules)
-        try:
-            yield
-        finally:
-            self._take_back(before)
-
-    def _take_back(self, before: Mapping[str, ModuleType]) -> None:
-        """Let Python forget the modules of the folder that it did not have before."""
-        new = sys.modules.keys() - before.keys()
-        own = {name for name in new if "." not in name and self._is_here(sys.modules[name])}
-        own |= self._modules.keys()
-        self._modules |= {name: sys.modules[name] for name in new if name.partition(".")[0] in own}
-        for name in self._modules:
-            sys.modules.pop(name, None)
-            if name in before:
-                sys.modules[name] = before[name]
-
-    def _is_here(self, module: ModuleType | None) -> bool:
-        """Whether it is a file or a package of the folder, and not installed there."""
-        spec = getattr(module, "__spec__", None)
-        if spec is None or str(self._folder) in _INSTALLED:
-            return False
-        places = spec.submodule_search_locations or [spec.origin]
-        return any(Path(place).parent == self._folder for place in places if place)
 
 
 @dataclass(frozen=True)
@@ -141,7 +79,7 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
     place = str(absolute(path))  # of another folder, `net.py` is another file to Python's caches
     name = f"_tenfold_code_{path.stem}_{hashlib.sha256(place.encode()).hexdigest()[:8]}"
     module, before = ModuleType(name), sys.modules.get(name)
-    module.__file__ = place
+    module.__file__, module.__package__ = place, ""
     sys.modules[name] = module  # dataclasses and `inspect` look for it there
     _import_torch()
     try:
@@ -156,7 +94,7 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
             raise
         if not isinstance(error, Exception | SystemExit):
             raise
-        raise UsageError(f"{_where(path, error)}: {_said(error)}") from error
+        raise UsageError(f"{_where(path, error)}: {_said(error)}", remedy=_remedy(error)) from error
     return module, code
 
 
@@ -169,6 +107,13 @@ def _said(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{printable(error.msg)} (SyntaxError)"
     return f"running it raises {type(error).__name__}: {printable(str(error), 300)}"
+
+
+def _remedy(error: BaseException) -> str:
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    if "no known parent package" in str(error) and re.match(r"from\s+\.(?!\.)", line):
+        return "its folder is searched: import by name, without the dot"
+    return ""
 
 
 def _where(path: Path, error: BaseException) -> str:
@@ -192,7 +137,7 @@ def _name_in(folder: Path, file: Path) -> str:
     """The name of a file in a folder of the user's; empty for one that is elsewhere."""
     if file.is_relative_to(folder.resolve()):
         folder = folder.resolve()
-    if not file.is_relative_to(folder) or any(map(file.is_relative_to, _INSTALLED)):
+    if not file.is_relative_to(folder) or any(map(file.is_relative_to, INSTALLED)):
         return ""
     return str(file.relative_to(folder))
 

@@ -288,5 +288,5 @@ def imported_late(failure: Failure, match: re.Match[str]) -> UsageError | None:
         return None
     return failure.explained_by(
         f"there is no module {match[1]!r} to be imported while the network computes",
-        remedy="import it at the top of the file, which may import what is in its folder",
+        remedy="import it at the top of the file, and not in forward",
     )
