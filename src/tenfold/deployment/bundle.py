@@ -46,6 +46,9 @@ MAX_CLASSES = 65_536
 MOST_VALUES = 2**26
 """Maximum number of values in all outputs for one image; each takes 64 bytes in the kernels."""
 
+_LARGE = 10**6
+"""An argument beyond this is no usual size of a layer."""
+
 _Side = Annotated[int, Field(gt=0, le=2**14)]  # no model takes larger images
 
 _UNUSABLE = "not a usable model file"
@@ -250,8 +253,9 @@ class Bundle:
         with torch.random.fork_rng(devices=[]):
             if not arguments or code.given is not None:
                 return code.build(arguments)
-            with suppress(UsageError), torch.device("meta"):  # a file may claim any sizes
-                self._require_weights_of(code.build(arguments))
+            if self._claims_too_much(arguments):
+                with suppress(UsageError), torch.device("meta"):
+                    self._require_weights_of(code.build(arguments))
             try:
                 return code.build(arguments)
             except UsageError as error:
@@ -261,6 +265,19 @@ class Bundle:
                     remedy="name the code that it was trained with, or a function that makes the "
                     "network without arguments",
                 ) from error
+
+    def _claims_too_much(self, value: object) -> bool:
+        """Whether a file's arguments have a number that may be a size which takes all memory.
+
+        Other networks are made only for real: tables that code keeps for its next networks would
+        otherwise be on the meta device, without values.
+        """
+        if isinstance(value, Mapping):
+            return any(map(self._claims_too_much, value.values()))
+        if isinstance(value, list | tuple):
+            return any(map(self._claims_too_much, value))
+        weights = sum(math.prod(stored.shape) for stored in self.weights.values())
+        return isinstance(value, int) and value > max(_LARGE, weights)
 
     def _require_weights_of(self, network: nn.Module) -> dict[str, Tensor]:
         """The weights, if they are those that a network has.
