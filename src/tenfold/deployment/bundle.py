@@ -202,7 +202,10 @@ class Bundle:
             found = layer_list(network)
             # Code that was named may be no list. Of others, tracing was disturbed if there is none.
             if found != header.layers and (found is not None or self._is_by_code):
-                raise self._not_its_architecture("its list of layers is not that of {}")
+                place, architecture = self._place_and_architecture
+                raise self._not_its_architecture(
+                    f"{place}: its list of layers is not that of {architecture}"
+                )
         return network.eval()
 
     @property
@@ -290,20 +293,26 @@ class Bundle:
         weights = from_stored(self.weights)
         differing = differences(network.state_dict(), weights)
         if differing:
+            place, architecture = self._place_and_architecture
             raise self._not_its_architecture(
-                f"its weights do not fit {{}}: {listing(differing, 5)}"
+                f"{place}: its weights do not fit {architecture}: {listing(differing, 5)}"
             )
         return weights
 
-    def _not_its_architecture(self, what: str) -> FileRefusedError:
+    @property
+    def _place_and_architecture(self) -> tuple[str, str]:
+        """What to call them where they differ."""
+        if self.code is not None and self.header.own is not None:
+            return self.place, self.code.model
+        return f"{self.place}: {_UNUSABLE}", "its architecture"
+
+    def _not_its_architecture(self, message: str) -> FileRefusedError:
         """The error that something is not that of its architecture."""
         own = self.header.own
         if own is None or self.code is None:
-            return FileRefusedError(
-                f"{self.place}: {_UNUSABLE}: {what.format('its architecture')}", remedy=_NAME_ONE
-            )
+            return FileRefusedError(message, remedy=_NAME_ONE)
         return FileRefusedError(
-            f"{self.place}: {what.format(self.code.model)}",
+            message,
             remedy=f"leave it out: the layers of {own.model} are in the file"
             if self.header.layers is not None
             else f"name the code that it was trained with, {own.model}; if it was made with "
