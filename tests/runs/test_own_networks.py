@@ -249,6 +249,16 @@ def test_code_that_keeps_tables_for_its_next_networks_is_not_made_without_memory
     assert "its weights do not fit net.py:Net: fc.weight: [10, 64] float32, wanted" in answer.err
 
 
+def test_weights_with_any_name_are_refused(net: Path, tenfold: Tenfold) -> None:
+    train("net.py:Curved", "run", epochs=1)
+    bundle = read_bundle(Path("run/model.safetensors"))
+    weights = {"{x}": bundle.weights["fc1.bias"], **bundle.weights}
+    write_bundle(Path("bad.safetensors"), replace(bundle, weights=weights))
+    answer = tenfold("summary", "bad.safetensors", "--code", "net.py:Curved")
+    assert answer.code == 4
+    assert "its weights do not fit net.py:Curved: {x}: [16] float32, wanted none" in answer.err
+
+
 def test_code_of_another_network_is_refused(net: Path, tenfold: Tenfold) -> None:
     train("net.py:Curved", "run", epochs=1)
     train("net.py:Net", "listed", epochs=1)
