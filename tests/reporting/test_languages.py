@@ -79,9 +79,9 @@ NOTES = {
         "_about_frozen",
         "_about_printing",
         "_try_training",
-        "_forgotten_in_training",
         "_try_evaluation",
     ),
+    "models/mistakes/forgetting.py": ("forgotten_in_training",),
     "reporting/pages/report_facts.py": ("concern",),
 }
 """By module, the functions and constants that make notes."""
