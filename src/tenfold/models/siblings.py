@@ -169,7 +169,7 @@ def _set_aside(finder: MetaPathFinder) -> dict[str, ModuleType]:
         and not _is_of_a_library(module)
         and finder.find_spec(name, None) is not None
     }
-    aside = {name: module for name, module in sys.modules.items() if _top(name) in names}
+    aside = {name: module for name, module in list(sys.modules.items()) if _top(name) in names}
     for name in aside:
         del sys.modules[name]
     return aside

@@ -92,7 +92,8 @@ def _one_pass(network: nn.Module, images: Tensor, saved: Collection[str]) -> _Pa
 
 
 def _bytes_of(tensor: Tensor) -> np.ndarray:
-    return np.array(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8))
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().copy()
 
 
 def are_close(one: Tensor, other: Tensor, tolerance: float) -> bool:

@@ -195,7 +195,7 @@ def undone(network: nn.Module) -> Iterator[None]:
                 for tensor, content in zip(tensors, contents, strict=True):
                     if tensor.shape != content.shape:
                         tensor.data = content
-                    elif not torch.equal(tensor, content):
+                    elif not tensor.is_meta and not torch.equal(tensor, content):
                         tensor.copy_(content)
             for now, before in [*attributes, *containers]:
                 _restore(now, before)
