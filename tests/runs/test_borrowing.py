@@ -309,6 +309,7 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         ]
     ),
 )
+@only_if_thorough
 def test_lost_threads_are_refused_whatever_they_are_for(
     before: str, after: str, tmp_path: Path
 ) -> None:
