@@ -33,7 +33,7 @@ ONE_THREAD = [
     *((name, "plain") for name in SETS_HERE),
     *((name, "undefined") for name in SETS_HERE[-1:]),  # checks addresses as well
 ]
-BUILDS = [*ONE_THREAD, *((name, "thread") for name in SETS_HERE[-1:])]
+BUILDS = [*ONE_THREAD, *((name, "thread") for name in SETS_HERE[-1:] if IS_THOROUGH)]
 
 each_set = pytest.mark.parametrize("instruction_set", SETS_HERE)
 each_build = pytest.mark.parametrize(("instruction_set", "sanitizer"), BUILDS)
