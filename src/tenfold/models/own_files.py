@@ -90,9 +90,8 @@ def run_file(path: Path) -> tuple[ModuleType, CodeFile]:
         del sys.modules[name]
         if before is not None:
             sys.modules[name] = before
-        if isinstance(error, TenfoldError | StoppedAtOnce):
-            raise
-        if not isinstance(error, Exception | SystemExit):
+        is_of_the_code = isinstance(error, Exception | SystemExit)
+        if not is_of_the_code or isinstance(error, TenfoldError | StoppedAtOnce):
             raise
         raise UsageError(f"{_where(path, error)}: {_said(error)}", remedy=_remedy(error)) from error
     return module, code

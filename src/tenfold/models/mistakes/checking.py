@@ -46,8 +46,9 @@ def require_usable(
 ) -> Usable:
     """The network, if it can be trained; tried with two images.
 
-    It runs twice forward and backward in training mode, and twice forward in evaluation mode. Its
-    weights, buffers, gradients and modes, and all random states, are afterwards as they were.
+    In training mode it runs forward three times, and backward once; in evaluation mode it runs
+    forward twice. Its weights, buffers, gradients and modes, and all random states, are afterwards
+    as they were.
 
     Args:
         network: anything; a module from n x channels x height x width, float32, to logits.

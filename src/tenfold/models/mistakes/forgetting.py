@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from tenfold.errors import listing
 from tenfold.models.mistakes.explaining import explained
+from tenfold.models.mistakes.trial import same_randomness
 from tenfold.models.remembering import RandomStates, changes_in, memory_of
 
 
@@ -77,15 +77,11 @@ class _Pass:
 
 def _one_pass(network: nn.Module, images: Tensor, saved: Collection[str]) -> _Pass:
     """Pass images through a network; the random states are afterwards as they were."""
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = {each.device.index for each in network.parameters() if each.is_cuda}
     states = RandomStates(network)
-    with torch.random.fork_rng(devices):
+    with same_randomness(network):
         with torch.no_grad(), explained(network, images):
             output = network(images.clone())  # which it may change in place
         drawn = states.drawn_until(RandomStates(network))
-    random.setstate(of_python)
-    np.random.set_state(of_numpy)  # noqa: NPY002 - users' code draws from it
     buffers = {f"self.{name}": each for name, each in network.named_buffers() if name not in saved}
     contents = {name: _bytes_of(each) for name, each in buffers.items()}
     return _Pass(output, drawn, {**memory_of(network), **contents})

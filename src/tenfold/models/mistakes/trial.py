@@ -20,6 +20,9 @@ from tenfold.models.image_model import ImageModel
 
 Shape = tuple[int, ...]
 
+_CONTAINERS = (dict, OrderedDict, list, set)
+"""Kinds of attributes whose contents can be given back."""
+
 
 @dataclass
 class Call:
@@ -183,14 +186,10 @@ def undone(network: nn.Module) -> Iterator[None]:
     ]
     tensors = [*network.parameters(), *network.buffers()]
     contents = [tensor.detach().clone() for tensor in tensors]
-    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    devices = {tensor.device.index for tensor in tensors if tensor.is_cuda}
-    with torch.random.fork_rng(devices):
+    with same_randomness(network):
         try:
             yield
         finally:
-            random.setstate(of_python)
-            np.random.set_state(of_numpy)  # noqa: NPY002 - users' code draws from it
             with torch.no_grad():
                 for tensor, content in zip(tensors, contents, strict=True):
                     if tensor.shape != content.shape:
@@ -201,7 +200,25 @@ def undone(network: nn.Module) -> Iterator[None]:
                 _restore(now, before)
 
 
-_CONTAINERS = (dict, OrderedDict, list, set)
+@contextmanager
+def same_randomness(network: nn.Module) -> Iterator[None]:
+    """Give PyTorch's, Python's and NumPy's random numbers their former states after the block.
+
+    Args:
+        network: any module, whose devices have states, too.
+    """
+    of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = {
+        tensor.device.index
+        for tensor in (*network.parameters(), *network.buffers())
+        if tensor.is_cuda
+    }
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(of_python)
+            np.random.set_state(of_numpy)  # noqa: NPY002 - users' code draws from it
 
 
 def _restore(container: Any, before: Any) -> None:  # noqa: ANN401 - a dict, list or set
