@@ -11,11 +11,11 @@ from pathlib import Path
 import hypothesis
 import pytest
 from ignored_signals import heed_ignored_signals
-from jaxtyping import install_import_hook
 
+from checked_types import check_types_of
 from command_line import Answer, Tenfold
 
-install_import_hook("tenfold", "beartype.beartype")
+check_types_of("tenfold")
 
 hypothesis.settings.register_profile("without time limits", deadline=None)
 hypothesis.settings.load_profile("without time limits")
