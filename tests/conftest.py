@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -26,6 +27,18 @@ def pytest_configure() -> None:
 
     torch.set_num_threads(1)  # the tests run beside each other
     heed_ignored_signals()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # the garbage collector need not look through the tests again and again
+
+
+@pytest.fixture
+def nothing_frozen() -> Iterator[None]:
+    """The garbage collector looks through everything, as in a program that has not frozen it."""
+    gc.unfreeze()
+    yield
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -720,6 +720,17 @@ def test_a_body_is_not_kept_while_its_images_wait(monkeypatch: pytest.MonkeyPatc
         assert answer.result().status_code == 200
 
 
+@pytest.mark.usefixtures("nothing_frozen")
+def test_the_garbage_collector_looks_through_what_it_did_before() -> None:
+    for before in (gc.unfreeze, gc.freeze):
+        before()
+        frozen = gc.get_freeze_count()
+        with served() as live:
+            assert live.predict(PNG).status_code == 200
+            assert gc.get_freeze_count() > 0
+        assert (gc.get_freeze_count() > 0) == (frozen > 0)
+
+
 def test_no_large_image_is_taken_for_a_quick_one() -> None:
     """Pillow reads a second header, and one that is not the first chunk."""
     start, end = PNG[:8], PNG[33:]

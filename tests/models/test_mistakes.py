@@ -64,6 +64,16 @@ class Net(nn.Module):
         return self.fc2(x)
 """
 
+WITH_GRADIENTS = MLP.replace(
+    "        x = x.flatten(1)\n",
+    """
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.clone().flatten(1).requires_grad_()
+            energy = self.fc1(x).tanh().sum()
+            (x,) = torch.autograd.grad(energy, x, create_graph=True)
+""",
+)
+
 LOOP = """
 images, labels = torch.rand(6, 1, 28, 28), torch.tensor([0, 1, 2, 3, 4, 9])
 net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
@@ -599,6 +609,11 @@ class Net(nn.Module):
         MLP,
         {"return self.fc2(x)": "return self.fc2(x).detach()"},
         ("the loss has no gradients (in forward: return self.fc2(x).detach())", ".detach()"),
+    ),
+    "gradients in forward": Mistake(
+        WITH_GRADIENTS,
+        {"with torch.inference_mode(False), torch.enable_grad():": "if True:"},
+        ("Net.forward takes gradients, but while", "torch.inference_mode(False)", "x.clone()"),
     ),
     "channels of color images": Mistake(
         LENET,

@@ -168,8 +168,12 @@ def _most_connections() -> int:
 def _frozen() -> Iterator[None]:
     """Keep the garbage collector from looking through all modules again and again.
 
-    That takes tens of milliseconds, in which nobody is answered.
+    That takes tens of milliseconds, in which nobody is answered. Where something was frozen before,
+    it stays so.
     """
+    if gc.get_freeze_count():
+        yield
+        return
     gc.collect()
     gc.freeze()
     try:

@@ -241,6 +241,13 @@ def _out_of_place(line: str) -> str:
 
 def no_gradients(failure: Failure, _match: re.Match[str]) -> UsageError:
     """A loss that does not depend on any weight by way of differentiable steps."""
+    if failure.place.layer is not None and torch.is_inference_mode_enabled():
+        return failure.explained_by(
+            f"{type(failure.network).__name__}.forward takes gradients, but while a network is "
+            "evaluated nothing is recorded for them",
+            remedy="put that part into `with torch.inference_mode(False), torch.enable_grad():`, "
+            "and begin it with x = x.clone()",
+        )
     losing = r"no_grad|inference_mode|\.detach\(|argmax|\.item\(|\.numpy\(|\.data\b"
     return failure.explained_by(
         f"the loss has no gradients{in_forward(failure.network, losing)}, "
