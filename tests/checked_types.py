@@ -1,46 +1,58 @@
 """In tests, arguments and results of the package's functions are checked by their annotations.
 
 `beartype` checks types, and with jaxtyping's names of axes also shapes: an axis of the same name
-has the same length in all arguments of a call and in its result. jaxtyping's own import hook does
-the same, but slows every call down: with it, all tests take a third longer.
+has the same length in all arguments of a call and in its result. jaxtyping's own import hook checks
+the arguments once more after the call, and functions inside functions; but it slows every call
+down, and all tests take a third longer with it.
 """
 
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import importlib.abc
 import importlib.machinery
+import inspect
 import random
 import sys
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, get_args
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
-from beartype._check.code import codemain
+
+OWN_BITS = random.Random(0).getrandbits
 
 with_checks = beartype(conf=BeartypeConf(violation_type=TypeError))
 
 
 def check_types_of(package: str) -> None:
-    """Check types in what is imported of a package from now on.
-
-    Random numbers decide which item of a sequence is checked. They are not those of Python's own
-    generator, since what is tested may use that, or refuse code that does.
-    """
-    assert codemain.getrandbits.__name__ == "getrandbits"  # and not something else by now
-    codemain.getrandbits = random.Random(0).getrandbits
+    """Check types in what is imported of a package from now on."""
+    _draw_other_random_numbers()
+    builtins.__checked__ = checked  # type: ignore[attr-defined]
     sys.meta_path.insert(0, _Finder(package))
+
+
+def _draw_other_random_numbers() -> None:
+    """Let beartype, which checks random items of a sequence, draw them from a generator of its own.
+
+    What is tested may use Python's, or refuse code that does.
+    """
+    for name, module in list(sys.modules.items()):
+        if name.startswith("beartype.") and hasattr(module, "getrandbits"):
+            module.getrandbits = OWN_BITS
 
 
 def checked(what: Any) -> Any:
     """A function whose arguments and result are checked, or a data class whose fields are."""
     if not isinstance(what, type):
         what.__annotations__ = _hints_of(what)
-        has_axes = any(map(_has_axes, what.__annotations__.values()))
-        return _with_own_axes(what) if has_axes else with_checks(what)
+        if inspect.isgeneratorfunction(what):
+            return _in_own_context(what, before=with_checks(_with_its_arguments(what)))
+        if any(map(_may_be_a_stand_in, what.__annotations__.values())):
+            return _in_own_context(with_checks(what), unchecked=what)
+        return with_checks(what)
     if "__dataclass_fields__" in vars(what) and "__init__" in vars(what):
         what.__init__ = checked(what.__init__)  # type: ignore[misc]
     return what
@@ -57,28 +69,55 @@ def _hints_of(function: Any) -> dict[str, object]:
     return hints
 
 
-def _has_axes(hint: object) -> bool:
-    """Whether a type is, or contains, that of an array or tensor."""
-    is_type = isinstance(hint, type) and not get_args(hint)
-    is_array = is_type and (
-        issubclass(hint, jaxtyping.AbstractArray) or hint.__module__.startswith("torch")
-    )
-    return is_array or any(map(_has_axes, get_args(hint)))
+def _may_be_a_stand_in(hint: object) -> bool:
+    """Whether a type has axes, or is one of PyTorch, for which a traced network gets a proxy."""
+    if isinstance(hint, type) and not get_args(hint):
+        return issubclass(hint, jaxtyping.AbstractArray) or hint.__module__.startswith("torch")
+    return any(map(_may_be_a_stand_in, get_args(hint)))
 
 
-def _with_own_axes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check a function whose names of axes mean something within each call only.
+def _with_its_arguments(function: Any) -> Any:
+    """A function with the same arguments that does nothing.
 
-    While the package traces a network, it turns such checks off: no tensors are passed then.
+    What beartype makes of a generator function would check them only when it is iterated.
     """
-    checking = with_checks(function)
+    parameters = inspect.signature(function).parameters.values()
+    bare = [
+        each.replace(annotation=each.empty, default=each.empty if each.default is each.empty else 0)
+        for each in parameters
+    ]
+    same = eval(f"lambda {str(inspect.Signature(bare))[1:-1]}: None")
+    same.__defaults__, same.__kwdefaults__ = function.__defaults__, function.__kwdefaults__
+    same.__annotations__ = {**function.__annotations__}
+    same.__annotations__.pop("return", None)
+    same.__name__, same.__qualname__ = function.__name__, function.__qualname__
+    return same
 
-    @functools.wraps(function)
+
+def _nothing(*args: object, **kwargs: object) -> None:
+    pass
+
+
+def _in_own_context(
+    function: Any, unchecked: Any = None, before: Callable[..., None] = _nothing
+) -> Any:
+    """A function whose names of axes mean something within each call only.
+
+    Args:
+        function: with checks of its arguments, unless `before` has them.
+        unchecked: the same without checks, for when the package traces a network and turns them
+            off: then functions get proxies instead of tensors.
+        before: is called with the arguments first.
+    """
+    unchecked = unchecked or function
+
+    @functools.wraps(unchecked)
     def call(*args: object, **kwargs: object) -> object:
         if jaxtyping.config.jaxtyping_disable:
-            return function(*args, **kwargs)
+            return unchecked(*args, **kwargs)
         with jaxtyping.jaxtyped("context"):
-            return checking(*args, **kwargs)
+            before(*args, **kwargs)
+            return function(*args, **kwargs)
 
     # What looks for a place in somebody's code must not find this one.
     call.__code__ = call.__code__.replace(co_filename="<@beartype>")
@@ -88,35 +127,29 @@ def _with_own_axes(function: Callable[..., Any]) -> Callable[..., Any]:
 class _Checking(ast.NodeTransformer):
     """Decorates functions, methods and classes; neither coroutines nor functions in functions."""
 
-    def _decorated(self, node: Any) -> Any:
-        decorator = ast.parse("__checked__").body[0].value  # type: ignore[attr-defined]
-        ast.copy_location(decorator, node)
-        # A function before it is decorated in another way, a class after it is a data class.
-        node.decorator_list.insert(
-            0 if isinstance(node, ast.ClassDef) else len(node.decorator_list), decorator
-        )
-        return node
-
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         self.generic_visit(node)
-        return self._decorated(node)
+        node.decorator_list.insert(0, _decorator(node))  # outermost: a data class has its __init__
+        return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._decorated(node)
+        node.decorator_list.append(_decorator(node))  # innermost: others may hide its annotations
+        return node
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         return node
 
 
+def _decorator(node: ast.stmt) -> ast.expr:
+    return ast.copy_location(ast.Name("__checked__", ast.Load()), node)
+
+
 class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> Any:
+        """The code with checks, which is compiled each time: only that without them is kept."""
         path = self.get_filename(fullname)
-        tree = ast.parse(self.get_data(path), path)
-        return compile(ast.fix_missing_locations(_Checking().visit(tree)), path, "exec")
-
-    def exec_module(self, module: ModuleType) -> None:
-        vars(module)["__checked__"] = checked
-        super().exec_module(module)
+        tree = _Checking().visit(ast.parse(self.get_data(path), path))
+        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
 
 
 class _Finder(importlib.abc.MetaPathFinder):

@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from jaxtyping import Float
+from contextlib import contextmanager
+from jaxtyping import Float, Int64
 from torch import Tensor
 if TYPE_CHECKING:
     from nowhere import Unknown
@@ -31,6 +32,15 @@ def total(numbers: list[int], of: Unknown = None) -> int:
 
 def both(one: Float[Tensor, "n m"], other: Float[Tensor, "n"]) -> Float[Tensor, "n m"]:
     return one if other.sum() == 0 else one.T
+
+def rows(table: Float[Tensor, "n m"], chosen: Int64[Tensor, "n"], *rest: int, start: int = 0,
+         **names: str) -> Iterator[Tensor]:
+    yield from table[start:]
+
+class Counts:
+    @contextmanager
+    def counting(self, start: int = 1) -> Iterator[int]:
+        yield start
 
 @dataclass
 class Pair:
@@ -85,6 +95,20 @@ def test_fields_and_methods(package) -> None:
         package.Pair(torch.ones(2), torch.ones(3))
     with pytest.raises(TypeError, match="sum"):
         _ = pair.sum
+
+
+def test_a_generator_is_checked_when_it_is_called(package) -> None:
+    table, chosen = torch.ones(3, 2), torch.zeros(3, dtype=torch.int64)
+    assert len(list(package.rows(table, chosen, 7, start=1, name="x"))) == 2
+    for wrong in ({"start": "1"}, {"name": 7}):
+        with pytest.raises(TypeError, match="rows"):
+            package.rows(table, chosen, **wrong)
+    with pytest.raises(TypeError, match="chosen"):
+        package.rows(table, chosen[:2])
+    with package.Counts().counting() as start:
+        assert start == 1
+    with pytest.raises(TypeError, match="start"):
+        package.Counts().counting("1")
 
 
 def test_shapes_are_not_checked_while_a_network_is_traced(package, monkeypatch) -> None:

@@ -83,7 +83,7 @@ def test_garbage_is_collected_after_an_import_as_before(
         with nullcontext() if text == "value = 1" else pytest.raises(OSError, match="1"):
             assert package.value == 1
         assert gc.isenabled() == enabled
-        assert gc.get_freeze_count() == 0
+        assert not _lazy.something_is_frozen()
         assert gc.get_count()[0] < gc.get_threshold()[0], "there is nothing to collect at once"
     finally:
         gc.enable()
@@ -130,4 +130,4 @@ def test_objects_that_were_frozen_before_an_import_stay_frozen(
     gc.freeze()
     frozen = gc.get_freeze_count()
     _lazy.imported("package_frozen")
-    assert gc.get_freeze_count() > frozen / 2 > 1000
+    assert gc.get_freeze_count() > frozen / 2 > 5000

@@ -41,6 +41,15 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
     return get, lambda: names, names
 
 
+def something_is_frozen() -> bool:
+    """Whether the program has frozen objects, so that the garbage collector leaves them alone."""
+    return gc.get_freeze_count() > _FROZEN_BY_PYTHON
+
+
+_FROZEN_BY_PYTHON = 5000
+"""Python 3.12 counts objects that never die, such as None: some hundreds."""
+
+
 class _Imports:
     """The imports in progress, during which no garbage is collected.
 
@@ -66,7 +75,7 @@ class _Imports:
         with cls.lock:
             place = cls.threads.index(_thread.get_ident())
             cls.threads = cls.threads[:place] + cls.threads[place + 1 :]
-            if not gc.get_freeze_count():
+            if not something_is_frozen():
                 # What is new counts as old, as if the collector had already looked at it.
                 gc.freeze()
                 gc.unfreeze()

@@ -609,7 +609,7 @@ def test_a_busy_server_can_be_asked_again(visitor, own_digits):
     visitor.open(own_digits.address)
     visitor.draw(drawing("7"))  # the answer to the same strokes is known
     visitor.settles()
-    own_digits.failing = [503] * 100  # also if what explains the answer is asked for first
+    own_digits.failing = [503] * 100  # the reasons for the first answer may be asked for, too
     visitor.click("#clear")
     visitor.draw(drawing("3"))
     visitor.sees("The server is busy.")

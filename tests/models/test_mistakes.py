@@ -74,6 +74,25 @@ WITH_GRADIENTS = MLP.replace(
 """,
 )
 
+KEEPING = """
+from tenfold.evaluation import evaluate_accuracy
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(784, 10)
+        self.scale = None
+
+    def forward(self, x):
+        if self.scale is None:
+            self.scale = torch.linspace(0.9, 1.1, 10)
+        return self.fc(x.flatten(1)) * self.scale.clone()
+
+batch = torch.rand(6, 1, 28, 28), torch.tensor([0, 1, 2, 3, 4, 9])
+net = Net()
+evaluate_accuracy(net, [batch])
+train_epoch(net, iter([batch]), torch.optim.SGD(net.parameters(), lr=0.1))
+"""
+
 LOOP = """
 images, labels = torch.rand(6, 1, 28, 28), torch.tensor([0, 1, 2, 3, 4, 9])
 net = nn.Sequential(nn.Flatten(), nn.Linear(784, 10))
@@ -614,6 +633,16 @@ class Net(nn.Module):
         WITH_GRADIENTS,
         {"with torch.inference_mode(False), torch.enable_grad():": "if True:"},
         ("Net.forward takes gradients, but while", "torch.inference_mode(False)", "x.clone()"),
+    ),
+    "gradients in forward, of what needs none": Mistake(
+        WITH_GRADIENTS,
+        {".requires_grad_()": ""},
+        ("Net.forward takes gradients of a value", "x.requires_grad_()"),
+    ),
+    "a tensor kept from evaluation": Mistake(
+        KEEPING,
+        {"self.scale.clone()": "self.scale"},
+        ("Net uses a tensor that was made while the network was evaluated", ".clone()"),
     ),
     "channels of color images": Mistake(
         LENET,

@@ -73,7 +73,7 @@ def _by_pytorch(module: ImageModel) -> Callable[[PixelArray], Features]:
                 module(torch.from_numpy(pixels).to(device))
         finally:
             handle.remove()
-        found: np.ndarray = seen[-1].flatten(1).float().cpu().numpy()
+        found: np.ndarray = seen[-1].detach().flatten(1).float().cpu().numpy()
         return found
 
     return compute

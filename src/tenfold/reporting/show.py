@@ -159,7 +159,7 @@ def feature_maps(module: nn.Module, pixels: np.ndarray) -> dict[str, np.ndarray]
 
     def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
         def hook(_layer: nn.Module, _inputs: object, output: Tensor) -> None:
-            outputs[name] = output[0, :MOST_MAPS].float().cpu().numpy()
+            outputs[name] = output[0, :MOST_MAPS].detach().float().cpu().numpy()
 
         return hook
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import uvicorn
 
+from tenfold._lazy import something_is_frozen
 from tenfold.deployment.serving.application import Service, application
 from tenfold.deployment.serving.connections import Connection, ConnectionSettings
 from tenfold.deployment.serving.guarding import is_loopback
@@ -168,10 +169,10 @@ def _most_connections() -> int:
 def _frozen() -> Iterator[None]:
     """Keep the garbage collector from looking through all modules again and again.
 
-    That takes tens of milliseconds, in which nobody is answered. Where something was frozen before,
-    it stays so.
+    That takes tens of milliseconds, in which nobody is answered. A program that has frozen its
+    objects itself is left as it is.
     """
-    if gc.get_freeze_count():
+    if something_is_frozen():
         yield
         return
     gc.collect()

@@ -22,7 +22,9 @@ _TYPES = (
     r"must have the same dtype|expected m1 and m2 to have the same dtype"
     r"|Input type .* should be the same$|expected scalar type|Found dtype"
 )
-_NO_GRADIENTS = r"element 0 of tensors does not require grad|[Ii]nference tensor"
+_FROM_EVALUATION = (
+    r"Inference tensors cannot be saved for backward|requires_grad=True on inference tensor"
+)
 
 _CASES: tuple[tuple[str, _Case], ...] = (
     (r"^.*(?:Byte|unsigned char)", values.raw_pixels),
@@ -55,7 +57,8 @@ _CASES: tuple[tuple[str, _Case], ...] = (
     # Gradients
     (r"leaf Variable that requires grad is being used in an in-place", values.leaf_changed),
     (r"has been modified by an inplace operation", values.result_changed),
-    (_NO_GRADIENTS, values.no_gradients),
+    (r"(?:element 0 of t|differentiated T)ensors does not require grad", values.no_gradients),
+    (_FROM_EVALUATION, values.made_in_evaluation),
     (r"Expected more than 1 value per channel when training", values.one_image),
     # Labels
     (r"^Target (-?\d+) is out of bounds", labels.out_of_range),

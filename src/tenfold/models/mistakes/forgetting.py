@@ -80,7 +80,7 @@ def _one_pass(network: nn.Module, images: Tensor, saved: Collection[str]) -> _Pa
     states = RandomStates(network)
     with same_randomness(network):
         with torch.enable_grad(), explained(network, images):
-            output = network(images.clone()).detach()  # which it may change in place
+            output = network(images.clone()).detach()  # it may change its input in place
         drawn = states.drawn_until(RandomStates(network))
     buffers = {f"self.{name}": each for name, each in network.named_buffers() if name not in saved}
     contents = {name: _bytes_of(each) for name, each in buffers.items()}

@@ -50,7 +50,7 @@ class Place:
 def _innermost_layer(frames: Iterator[FrameType]) -> tuple[nn.Module | None, Tensor | None]:
     layer, taken = None, None
     for frame in frames:
-        module = frame.f_locals.get("self")
+        module = next(map(frame.f_locals.get, frame.f_code.co_varnames[:1]), None)
         if frame.f_code.co_name == "forward" and isinstance(module, nn.Module):
             layer = module
             values = (frame.f_locals.get(name) for name in ("input", "x"))

@@ -240,13 +240,14 @@ def _out_of_place(line: str) -> str:
 
 
 def no_gradients(failure: Failure, _match: re.Match[str]) -> UsageError:
-    """A loss that does not depend on any weight by way of differentiable steps."""
-    if failure.place.layer is not None and torch.is_inference_mode_enabled():
+    """A loss, or a value in `forward`, that has no gradients for what they are taken of."""
+    if failure.place.layer is not None and re.search(r"\bgrad\(|\.backward\(", failure.place.code):
+        if not torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return _gradients_in_evaluation(failure)
         return failure.explained_by(
-            f"{type(failure.network).__name__}.forward takes gradients, but while a network is "
-            "evaluated nothing is recorded for them",
-            remedy="put that part into `with torch.inference_mode(False), torch.enable_grad():`, "
-            "and begin it with x = x.clone()",
+            f"{type(failure.network).__name__}.forward takes gradients of a value that was not "
+            "computed from a tensor that requires them",
+            remedy="call x.requires_grad_() on that tensor before it is used",
         )
     losing = r"no_grad|inference_mode|\.detach\(|argmax|\.item\(|\.numpy\(|\.data\b"
     return failure.explained_by(
@@ -255,6 +256,29 @@ def no_gradients(failure: Failure, _match: re.Match[str]) -> UsageError:
         "weights that are trained",
         remedy="leave out torch.no_grad(), .detach() and argmax on the way from the images to the "
         "loss",
+    )
+
+
+def _gradients_in_evaluation(failure: Failure) -> UsageError:
+    return failure.explained_by(
+        f"{type(failure.network).__name__}.forward takes gradients, but while a network is "
+        "evaluated nothing is recorded for them",
+        remedy="put that part inside `with torch.inference_mode(False), torch.enable_grad():`, and "
+        "clone the tensors that it uses from outside: x = x.clone()",
+    )
+
+
+def made_in_evaluation(failure: Failure, _match: re.Match[str]) -> UsageError | None:
+    """Gradients through a tensor of the inference mode, in which tenfold evaluates."""
+    if torch.is_inference_mode_enabled():
+        taking = in_forward(failure.network, r"\bgrad\(|\.backward\(|requires_grad")
+        return _gradients_in_evaluation(failure) if taking else None
+    if failure.place.layer is None:
+        return None
+    return failure.explained_by(
+        f"{failure.layer_name} uses a tensor that was made while the network was evaluated, and no "
+        "gradients can be computed through it",
+        remedy="make it in __init__ with self.register_buffer(...), or use a clone of it: .clone()",
     )
 
 
