@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import tenfold
@@ -104,6 +105,40 @@ def test_every_command_works_with_a_network_in_a_file(
     assert [session["bit_exact"] for session in facts["sessions"]] == [True, True]
     if not code:
         assert facts["conditions"]["engine"] == "native"
+
+
+GRADIENTS_IN_FORWARD = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3, padding=1)
+        self.out = nn.Linear(64, 10)
+
+    def forward(self, x):
+        with torch.inference_mode(False), torch.enable_grad():
+            x = x.clone().requires_grad_()
+            energy = self.conv(x).tanh().sum()
+            (x,) = torch.autograd.grad(energy, x, create_graph=True)
+        return self.out(x.flatten(1))
+"""
+
+
+def test_a_network_may_take_gradients_in_forward(net: Path, tenfold: Tenfold) -> None:
+    net.write_text(GRADIENTS_IN_FORWARD, "utf-8")
+    train("net.py:Net", "run", epochs=1)
+    Image.fromarray(np.eye(8, dtype=np.uint8) * 255).save("a.png")
+    for words in (["evaluate", "run"], ["predict", "run", "a.png"], ["explain", "run", "a.png"]):
+        answer = tenfold(*words, "--code", "net.py:Net")
+        assert answer.code == 0, answer.err
+    assert "features.png" in tenfold("show", "run", "--code", "net.py:Net").out
+    answer = tenfold("export", "run", "--to", "torch-export", "--code", "net.py:Net")
+    assert answer.code == 1
+    assert answer.err.startswith("tenfold: PyTorch cannot export the network, because something in")
+    assert "use the model as it is: tenfold predict and tenfold serve run its code" in answer.err
+    assert not list(Path("run").glob("*.pt2"))
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, export, nn
 
 from tenfold.deployment.bundle import Bundle
+from tenfold.errors import ExportError, TenfoldError, printable
 
 INPUT, OUTPUTS = "images", ("logits", "probabilities")
 """The names of the exported model's input and outputs."""
@@ -58,6 +59,9 @@ def exporting() -> Iterator[None]:
     """For exporters: without gradients, and without warnings about PyTorch's own code.
 
     Its exporter of ONNX also logs that there is no torchvision, of which nothing is exported.
+
+    Raises:
+        ExportError: PyTorch cannot export the network.
     """
     exporter = logging.getLogger("torch.onnx")
     before = exporter.level
@@ -66,5 +70,18 @@ def exporting() -> Iterator[None]:
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             yield
+    except (TenfoldError, OSError, MemoryError):
+        raise
+    except Exception as error:  # of many classes, and of the network's own code
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        reason = printable(str(cause).strip().partition("\n")[0], 160)
+        raise ExportError(
+            "PyTorch cannot export the network, because something in its code has no counterpart "
+            f"in the exported form: {type(cause).__name__}: {reason}",
+            remedy="write forward without choices that depend on values and without gradients, or "
+            "use the model as it is: tenfold predict and tenfold serve run its code",
+        ) from error
     finally:
         exporter.setLevel(before)
