@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 import textwrap
 from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
@@ -812,7 +813,8 @@ def changed(source: str, changes: dict[str, str]) -> str:
 
 def use(source: str, folder: Path) -> list[str]:
     """Run a learner's file, check its `Net` if there is one, and return the notes."""
-    path = folder / "net.py"
+    # In a folder of its own: Python takes a file of the same size and second for the same one.
+    path = Path(tempfile.mkdtemp(dir=folder)) / "net.py"
     path.write_text(HEAD + source)
     module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("net", path))
     notes = Recorder(Listener())

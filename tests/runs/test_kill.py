@@ -24,7 +24,7 @@ HARNESS = Path(__file__).parent.parent / "soak" / "kill.py"
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no SIGKILL here")
 
 
-KILLS = 12 if IS_THOROUGH else 5
+KILLS = 12 if IS_THOROUGH else 8
 """`make soak` runs a thousand, of more recipes."""
 
 SEED = 52
