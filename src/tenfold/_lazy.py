@@ -41,13 +41,13 @@ def lazy_names(package: str) -> tuple[Callable[[str], object], Callable[[], list
     return get, lambda: names, names
 
 
+_FROZEN_BY_PYTHON = 5000
+"""Python 3.12 counts objects that never die, such as None: some hundreds."""
+
+
 def something_is_frozen() -> bool:
     """Whether the program has frozen objects, so that the garbage collector leaves them alone."""
     return gc.get_freeze_count() > _FROZEN_BY_PYTHON
-
-
-_FROZEN_BY_PYTHON = 5000
-"""Python 3.12 counts objects that never die, such as None: some hundreds."""
 
 
 class _Imports:

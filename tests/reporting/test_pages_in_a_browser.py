@@ -11,7 +11,6 @@ import pytest
 import tenfold
 from tenfold.data.dataset import ImageDataset
 from tenfold.reporting.comparison.page import write_page
-from thoroughness import some
 from visitor import Visitor, visiting
 
 LONG_NAMES = ("Electric guitar", "Bass", "Donaudampfschifffahrt", "clavichord-with-pedals", "drum")
@@ -42,9 +41,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-@pytest.mark.parametrize(
-    ("width", "scheme"), some([(1280, "light"), (390, "dark"), (1280, "dark"), (390, "light")], 2)
-)
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("name", ["report", "comparison", "check"])
 def test_nothing_is_cut_off_and_axe_finds_no_serious_fault(
     name: str, width: int, scheme: str, browser: Visitor, pages: dict[str, Path]

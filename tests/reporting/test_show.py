@@ -21,7 +21,7 @@ from tenfold.reporting.explain import explain, explanation_text
 from tenfold.reporting.show import WHATS
 from tenfold.runs.evaluate import parts_of
 from tenfold.runs.run import Run
-from thoroughness import only_if_thorough
+from thoroughness import some
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,7 @@ def test_all_pictures_of_a_run(run: Run, tenfold: Tenfold) -> None:
     assert all(is_drawn(file) for file in files)
 
 
-@only_if_thorough
-@pytest.mark.parametrize("model", ["softmax", "mlp"])
+@pytest.mark.parametrize("model", some(["softmax", "mlp"]))
 def test_what_a_run_does_not_have_is_told(model: str, tenfold: Tenfold) -> None:
     line = f"train digits --recipe digits-quick --model {model} --epochs 1 --out run --no-report"
     assert tenfold(*line.split(), "--set", "model_args={}").code == 0
@@ -116,7 +115,6 @@ def test_what_needs_no_data_is_drawn_without_it(tenfold: Tenfold, tmp_path: Path
     assert answer.err.count("the run's data is no longer at") == 1
 
 
-@only_if_thorough
 def test_pictures_of_earlier_weights_are_removed(
     run: Run, tenfold: Tenfold, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -245,7 +245,6 @@ sys.exit(os.waitstatus_to_exitcode(status))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-@only_if_thorough
 def test_several_threads_are_refused_where_a_fork_has_lost_them(tmp_path: Path) -> None:
     """PyTorch would wait for them forever; with one thread, or in a new process, all is well."""
     code = f"""
@@ -309,7 +308,6 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         ]
     ),
 )
-@only_if_thorough
 def test_lost_threads_are_refused_whatever_they_are_for(
     before: str, after: str, tmp_path: Path
 ) -> None:
@@ -429,7 +427,6 @@ faulthandler.dump_traceback_later(60, exit=True)  # else a program that waits wo
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
-@only_if_thorough
 def test_a_forked_copy_gets_a_thread_of_its_own() -> None:
     code = """
 import os, signal, sys

@@ -49,7 +49,7 @@ def test_kills_make_no_difference(engine: str) -> None:
     assert report["differences"] == 0
     assert any("and the machine" in each for each in report["died"])
     assert any("in the middle of an epoch" in each for each in report["left_behind"])
-    assert len(report["phases"]) > 1  # in how many depends on the speed of the machine
+    assert len(report["phases"]) > 2  # in how many depends on the speed of the machine
 
 
 def test_the_harness_notices_a_wrong_resume(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ SETTINGS = {
     ("name", "settings"),
     [
         pytest.param(name, given, id=f"{name}, {settings}")
-        for name in [*(name for name in MODELS if name not in DEEP), *some(DEEP)]
+        for name in [*(name for name in MODELS if name not in DEEP), *some(DEEP, 2)]
         for settings, given in SETTINGS.items()
         if settings == "plain" or name not in DEEP
     ],
